@@ -1,0 +1,149 @@
+# vpm-env guard: says in the engine's log which plugin set is active; remove it with `vpm-env hook uninstall`
+"""Check, when the engine loads its plugins, what the start-up hook did: `register` is an entry point of the engine.
+
+It cannot activate anything, because engines list their plugins before they call any. It never raises, except under
+VPM_ENV_STRICT=1, when the set that should be active is not. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+PIN = "VPM_ENV_PIN"
+
+_problem: str | None = None
+"""What the check found, "" for nothing; None before it ran in this process or in the one that it was forked from."""
+
+
+def register() -> None:
+    """Check once a process, and log one line; raise `RuntimeError` under VPM_ENV_STRICT=1 if the check fails."""
+    global _problem  # noqa: PLW0603 (once a process)
+    if _problem is None:
+        _problem = _check()
+    if _problem and os.environ.get("VPM_ENV_STRICT", "0") not in ("", "0"):
+        raise RuntimeError(f"vpm-env: {_problem} (VPM_ENV_STRICT is set)")
+
+
+def _check() -> str:
+    """Return the one reason why this process has not the set that it should have, or ""; log that or the set."""
+    log = logging.getLogger("vllm.vpm_env" if "vllm" in sys.modules else "vpm_env")
+    hook: Any = sys.modules.get("_vpm_env_hook")
+    try:
+        if hook is not None and hook.state == "disabled":
+            log.info("vpm-env: no plugin overlay: %s", hook.reason)
+            return ""
+        problem = _problem_of(hook)
+        if not problem:
+            _hold(hook)
+            os.environ[PIN] = f"{hook.base_key}:{hook.digest}"
+            log.info("vpm-env: %s, %s", _name(hook), _plugins(_manifest(hook)))
+    except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
+        problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
+    if problem:
+        log.warning("vpm-env: %s; see `vpm-env status`", problem)
+    return problem
+
+
+def _problem_of(hook: Any) -> str:
+    if hook is None:
+        return "no plugin overlay is active: the start-up hook did not run in this process"
+    if hook.state != "active":
+        return f"no plugin overlay is active ({hook.state}): {hook.reason}"
+    try:
+        manifest = _manifest(hook)
+    except (OSError, ValueError) as error:
+        return f"{_name(hook)} is damaged: overlay.json: {error}"
+    return _damage(hook, manifest) or _drift(hook, manifest) or _other_driver(hook)
+
+
+def _manifest(hook: Any) -> dict[str, Any]:
+    with open(os.path.join(hook.overlay, "overlay.json"), encoding="utf-8") as stream:
+        manifest = json.load(stream)
+    if not isinstance(manifest, dict):
+        raise ValueError("no object")  # noqa: TRY004 (the file is wrong, not the program)
+    return manifest
+
+
+def _damage(hook: Any, manifest: dict[str, Any]) -> str:
+    bare = {name: value for name, value in manifest.items() if name != "checksum"}
+    canonical = json.dumps(bare, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    if manifest.get("checksum") != hashlib.sha256(canonical.encode("ascii")).hexdigest():
+        return f"{_name(hook)} is damaged: the checksum of overlay.json does not hold"
+    if manifest.get("digest") != hook.digest:
+        return f"{_name(hook)} is damaged: overlay.json is of {str(manifest.get('digest'))[:12]}"
+    return ""
+
+
+def _drift(hook: Any, manifest: dict[str, Any]) -> str:
+    """Compare the base's distributions, as this process sees them, with those that the overlay was made for."""
+    shadowed = {member["name"] for member in manifest["members"] if member["override"]}
+    changes = [
+        f"{name} {version} → {found or 'missing'}"
+        for name, version in sorted(manifest["facts"].items())
+        if name not in shadowed and (found := _version(name, hook.ENGINE_NAMES)) not in (version, "unknown")
+    ]
+    return f"the base changed: {', '.join(changes)} under {_name(hook)}" if changes else ""
+
+
+def _version(name: str, engine_names: tuple[str, ...]) -> str:
+    """Return a distribution's version: "" if there is none, `unknown` if its metadata do not say."""
+    # The engine stands in the facts by its canonical name, and may be installed by another.
+    for known in engine_names if name in engine_names[:1] else (name,):
+        try:
+            return importlib.metadata.version(known) or "unknown"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        except Exception:  # noqa: BLE001 (broken metadata raise whatever they like)
+            return "unknown"
+    return ""
+
+
+def _other_driver(hook: Any) -> str:
+    """Compare with the process that started this one: Ray hands its environment on after the hook ran."""
+    base_key, _, digest = os.environ.get(PIN, "").partition(":")
+    if base_key != hook.base_key or digest == hook.digest:
+        return ""
+    return f"this process has {_name(hook)}, and the process that it works for has {digest[:12]}"
+
+
+def _hold(hook: Any) -> None:
+    """Take the overlay's lease, if the hook did not."""
+    if hook.lease is not None:
+        return
+    import fcntl
+
+    lease = os.open(os.path.join(hook.overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lease)
+        raise
+    hook.lease = lease
+
+
+def _name(hook: Any) -> str:
+    """Name the overlay for a reader: `generation 7 (3f2a1b0c9d8e)`."""
+    number = hook.generation if hook.generation is not None else _generation(hook)
+    return f"overlay {hook.digest[:12]}" if number is None else f"generation {number} ({hook.digest[:12]})"
+
+
+def _generation(hook: Any) -> int | None:
+    """Find the newest generation of the hook's profile that is this overlay: a pin says no number."""
+    folder = os.path.join(hook.HOME, "profiles", hook.profile, hook.base_key, "generations")
+    try:
+        numbers = sorted((int(name) for name in os.listdir(folder) if name.isdigit()), reverse=True)
+        links = {number: os.readlink(os.path.join(folder, str(number))) for number in numbers}
+    except OSError:
+        return None
+    return next((number for number, link in links.items() if os.path.basename(link) == hook.digest), None)
+
+
+def _plugins(manifest: dict[str, Any]) -> str:
+    count = len({member["plugin"] for member in manifest["members"]} - {""})
+    return f"{count} plugin{'' if count == 1 else 's'}"

@@ -1,0 +1,70 @@
+"""Layer an overlay on its base: what the overlay's own python runs at its start. Written by vpm-env.
+
+Put into site-packages as `_vpm_env_layer.py` and imported by `_vpm_env.pth`. It knows only the standard library,
+says nothing and never raises.
+"""
+
+import os
+import site
+import sys
+
+BASE_SITE_DIRS = ()
+BASE_USER_SITE = False
+BASE_KEY = ""
+
+lease = None
+
+
+def _resolve():
+    """Leave the way through `current`: from here on, this process and its children know one overlay by its real path."""
+    seen, real = sys.prefix, os.path.realpath(sys.prefix)
+    if seen == real:
+        return real
+    sys.path[:] = [real + path[len(seen) :] if path.startswith(seen + os.sep) else path for path in sys.path]
+    sys.prefix = sys.exec_prefix = real
+    site.PREFIXES[:] = [real if path == seen else path for path in site.PREFIXES]
+    if sys.executable.startswith(seen + os.sep):
+        sys.executable = real + sys.executable[len(seen) :]
+    return real
+
+
+def _layer(overlay):
+    """Append the base as the base's own python would, and put `override` before it and before the overlay."""
+    override = os.path.join(overlay, "override")
+    if os.path.isdir(override) and override not in sys.path:
+        own = os.path.dirname(os.path.abspath(__file__))
+        at = sys.path.index(own) if own in sys.path else len(sys.path)
+        sys.path.insert(at, override)
+    if BASE_USER_SITE and site.check_enableusersite():
+        user_site = site.getusersitepackages()
+        if os.path.isdir(user_site):
+            site.addsitedir(user_site)
+    for folder in BASE_SITE_DIRS:
+        site.addsitedir(folder)
+
+
+def _hold(overlay):
+    """Tell gc, by a shared lock that lasts as long as this process, that the overlay is in use."""
+    global lease
+    try:
+        import fcntl
+
+        lease = open(os.path.join(overlay, ".lease"))
+        fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        pass
+
+
+def activate():
+    overlay = _resolve()
+    _layer(overlay)
+    _hold(overlay)
+    if not sys.flags.ignore_environment:
+        os.environ["VPM_ENV_PIN"] = BASE_KEY + ":" + os.path.basename(overlay)
+
+
+try:
+    activate()
+except Exception as error:  # an engine must start
+    if os.environ.get("VPM_ENV_DEBUG"):
+        sys.stderr.write("vpm-env: the overlay is not layered: %r\n" % error)

@@ -1,0 +1,106 @@
+"""Load entry points and tell how it went; runs in an overlay's python, imports only the standard library.
+
+Started as a file of its own: `python _probe.py FOLDER TIMEOUT`, with `[[group, name, value], ...]` as JSON on standard
+input. Into FOLDER it writes `results` (a JSON line before and after each entry point, and one when the loading process
+has ended), `output` (what plugins print) and `hang` (where the one was that took longer than TIMEOUT seconds).
+
+The first process only waits: it can tell how the second one died, and ends whatever plugins have left running.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# Python puts the folder of this file first, where the modules of vpm-env would pass for top-level ones.
+_HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path[:] = [path for path in sys.path if os.path.realpath(path or ".") != _HERE]
+
+import faulthandler  # noqa: E402
+import importlib.metadata  # noqa: E402
+import json  # noqa: E402
+import signal  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+
+LONGEST = 2000
+
+
+def main(folder: str, timeout: float) -> None:
+    entries = json.load(sys.stdin)
+    sys.argv = ["python"]
+    results = open_to_append(os.path.join(folder, "results"))
+    hang = open_to_append(os.path.join(folder, "hang"))
+    redirect(os.path.join(folder, "output"))
+    child = os.fork()
+    if not child:
+        load_all(entries, results, hang, timeout)
+    _, status = os.waitpid(child, 0)
+    tell(results, {"ended": os.waitstatus_to_exitcode(status)})
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
+def open_to_append(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def redirect(output: str) -> None:
+    """Close standard input, and send both outputs to a file, lest a grandchild that holds a pipe is waited for."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    printed = open_to_append(output)
+    os.dup2(nothing, 0)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+
+
+def load_all(entries: list[list[str]], results: int, hang: int, timeout: float) -> None:
+    """Load every entry point, then end at once: what plugins want to do at exit, and their threads, have no say."""
+    code = 1
+    try:
+        for index, (group, name, value) in enumerate(entries):
+            tell(results, {"start": index})
+            faulthandler.dump_traceback_later(timeout, exit=True, file=hang)
+            errors = load(group, name, value, os.getpid())
+            faulthandler.cancel_dump_traceback_later()
+            tell(results, {"end": index, "errors": errors})
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def load(group: str, name: str, value: str, process: int) -> list[str]:
+    """Load one entry point and return its error and the errors behind that, each in one line; none if all is well."""
+    errors: list[str] = []
+    try:
+        importlib.metadata.EntryPoint(name=name, value=value, group=group).load()
+    except BaseException as error:  # noqa: BLE001 (plugins may raise SystemExit too)
+        errors = [one_line(each) for each in chain(error)]
+    if os.getpid() != process:
+        os._exit(0)  # a plugin has forked, and this is its child
+    return errors
+
+
+def chain(error: BaseException | None) -> list[BaseException]:
+    """Return `error` and what it was raised from, as a traceback would show them."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return found
+
+
+def one_line(error: BaseException) -> str:
+    lines = traceback.format_exception_only(type(error), error)
+    if isinstance(error, SyntaxError):
+        lines = [lines[-1], f"({error.filename}, line {error.lineno})"]
+    return " ".join(" ".join(lines).split())[:LONGEST]
+
+
+def tell(results: int, record: dict[str, object]) -> None:
+    record["at"] = time.monotonic()
+    os.write(results, json.dumps(record).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

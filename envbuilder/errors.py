@@ -1,0 +1,317 @@
+"""What can go wrong, as data; the words are made when somebody reads them.
+
+    VpmError                      exit 1
+    ├─ UsageError                 exit 2: the call's words do not fit together
+    ├─ ChangesNeeded              exit 3: `--locked` and the lock would change
+    ├─ ConfigError                every problem of a config file, each with its place
+    ├─ HomeError                  no home, a newer home, somebody else's home
+    ├─ BaseError                  no base, or one that does not answer
+    ├─ LockError                  a lock file that cannot be used
+    ├─ ResolutionError            plugins that do not fit the base, or one another
+    ├─ SourceError                sources that were not found or not reached, for all plugins at once
+    ├─ BuildError                 a package that did not build, with the end of its log
+    ├─ PackageError               an artifact whose content is not what it says
+    ├─ AuditError / ProbeError    findings that forbid a switch
+    ├─ ProfileError               a generation that is not there, not for this base, or not to be had
+    ├─ Busy                       somebody else holds the lock
+    ├─ CommandFailed              a child process that ended badly
+    └─ SeveralErrors              some of the above at once
+
+`message` follows uv's style: lower case, no final period, paths and commands in backticks. `hint` is the way forward.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """Where in a file: line and column count from 1; 0 where the file as a whole is meant."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+class Problem(NamedTuple):
+    """One thing wrong with an input: its place, the key (`plugins[2].source`) and what is wrong with it."""
+
+    place: Place
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: `{self.key}`: {self.text}" if self.key else f"{self.place}: {self.text}"
+
+
+class Finding(NamedTuple):
+    """One result of the audit.
+
+    `code` names the check (`name-in-base`), `severity` is `error` or `warning`, `plugin` the entry of the config
+    that brings `package` in, `what` and `why` are one sentence each, `way_forward` an imperative one.
+    """
+
+    code: str
+    severity: str
+    package: str
+    plugin: str
+    what: str
+    why: str
+    way_forward: str
+
+
+class Conflict(NamedTuple):
+    """Why one plugin cannot be had: the chain from the plugin to the fact it breaks on, and what the base has.
+
+    `chain` reads left to right: `("vllm-canon 0.1.0", "vllm>=0.15,<0.17")`; `base_has` is `0.32.0+cpu`, or "" where
+    no base fact is to blame and `cause` (the resolver's own last words) is all that is known.
+    """
+
+    plugin: str
+    chain: tuple[str, ...]
+    base_has: str
+    cause: str
+    ways_forward: tuple[str, ...]
+
+
+class VpmError(Exception):
+    """Something that a user can cause and mend."""
+
+    exit_code = 1
+    hint: str | None = None
+
+    @property
+    def message(self) -> str:
+        """Say what is wrong in one line, or in several where there are several things."""
+        return " ".join(str(part) for part in self.args)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(VpmError):
+    """The call's words do not fit together."""
+
+    exit_code = 2
+
+    def __init__(self, text: str, *, hint: str | None = None) -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+class ChangesNeeded(VpmError):
+    """`--locked` was asked for, and the lock would change."""
+
+    exit_code = 3
+
+    def __init__(self, *, lock: str, changes: tuple[str, ...]) -> None:
+        super().__init__(lock, changes)
+        self.lock = lock
+        self.changes = changes
+        self.hint = "run `vpm-env build` without `--locked` to update the lock"
+
+    @property
+    def message(self) -> str:
+        return "\n".join((f"the lock `{self.lock}` would change, and `--locked` forbids it", *self.changes))
+
+
+class ConfigError(VpmError):
+    """A config that cannot be used, with all its problems."""
+
+    def __init__(self, problems: tuple[Problem, ...], *, hint: str | None = None) -> None:
+        super().__init__(problems)
+        self.problems = problems
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class HomeError(VpmError):
+    """A home that cannot be used."""
+
+    def __init__(self, *, home: str | None, reason: str, hint: str | None = None) -> None:
+        super().__init__(home, reason)
+        self.home = home
+        self.reason = reason
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return f"the home `{self.home}` {self.reason}" if self.home else self.reason
+
+
+class BaseError(VpmError):
+    """No base was found, or the one named does not answer; `looked_at` lists the rules that were tried."""
+
+    def __init__(self, reason: str, *, looked_at: tuple[str, ...] = (), hint: str | None = None) -> None:
+        super().__init__(reason, looked_at)
+        self.reason = reason
+        self.looked_at = looked_at
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return "\n".join((self.reason, *(f"  looked at: {rule}" for rule in self.looked_at)))
+
+
+class LockError(VpmError):
+    """A lock file that cannot be read or does not hold what it must."""
+
+    def __init__(self, *, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+        self.hint = "delete the file, and `vpm-env build` makes a new one"
+
+    @property
+    def message(self) -> str:
+        return f"the lock `{self.path}` {self.reason}"
+
+
+class ResolutionError(VpmError):
+    """Plugins that cannot be had together with this base."""
+
+    def __init__(self, conflicts: tuple[Conflict, ...], *, base: str) -> None:
+        super().__init__(conflicts)
+        self.conflicts = conflicts
+        self.base = base
+        ways = dict.fromkeys(way for conflict in conflicts for way in conflict.ways_forward)
+        self.hint = "\n".join(ways) or None
+
+    @property
+    def message(self) -> str:
+        return "\n".join(map(self._line, self.conflicts))
+
+    def _line(self, conflict: Conflict) -> str:
+        if conflict.base_has:
+            chain = " → ".join((*conflict.chain, f"base has {conflict.base_has}"))
+            return f"`{conflict.plugin}` does not fit the base `{self.base}`\n  {chain}"
+        return f"`{conflict.plugin}` cannot be resolved\n  " + conflict.cause.replace("\n", "\n  ")
+
+
+class SourceError(VpmError):
+    """Sources that were not found or not reached: `(plugin, what is wrong)` for each."""
+
+    def __init__(self, missing: tuple[tuple[str, str], ...], *, hint: str | None = None) -> None:
+        super().__init__(missing)
+        self.missing = missing
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return "\n".join(f"`{plugin}`: {text}" for plugin, text in self.missing)
+
+
+class BuildError(VpmError):
+    """A package that did not build; `log` is its whole output, of which the end is shown."""
+
+    SHOWN_LINES = 30
+
+    def __init__(self, *, plugin: str, package: str, log: str, hint: str | None = None) -> None:
+        super().__init__(plugin, package)
+        self.plugin = plugin
+        self.package = package
+        self.log = log
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        of_plugin = f" (for `{self.plugin}`)" if self.plugin not in ("", self.package) else ""
+        end = "\n".join(f"  {line}" for line in self.log.rstrip().splitlines()[-self.SHOWN_LINES :])
+        return f"`{self.package}`{of_plugin} did not build; the end of its log:\n{end}"
+
+
+class PackageError(VpmError):
+    """An artifact whose content is not what it says it is, or must not enter the store."""
+
+    def __init__(self, *, package: str, problems: tuple[str, ...], hint: str | None = None) -> None:
+        super().__init__(package, problems)
+        self.package = package
+        self.problems = problems
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return "\n".join((f"`{self.package}` is refused", *(f"  {problem}" for problem in self.problems)))
+
+
+class AuditError(VpmError):
+    """Findings of severity `error`; nothing was switched."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__(findings)
+        self.findings = findings
+        self.hint = "\n".join(dict.fromkeys(finding.way_forward for finding in findings))
+
+    @property
+    def message(self) -> str:
+        return "\n".join(f"{finding.code}: {finding.what}: {finding.why}" for finding in self.findings)
+
+
+class ProbeError(VpmError):
+    """Entry points that do not load: `(plugin, entry point, last line of the error)` for each; nothing was switched."""
+
+    def __init__(self, failed: tuple[tuple[str, str, str], ...]) -> None:
+        super().__init__(failed)
+        self.failed = failed
+        self.hint = "mark a plugin `optional: true` to go on without it, or use another version of it"
+
+    @property
+    def message(self) -> str:
+        return "\n".join(f"`{plugin}`: {entry} does not load: {error}" for plugin, entry, error in self.failed)
+
+
+class ProfileError(VpmError):
+    """A generation that is not there, is not for this base, or cannot be had."""
+
+    def __init__(self, text: str, *, hint: str | None = None) -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+class Busy(VpmError):
+    """Somebody else holds the lock: `holder` says who, `waited` is in seconds."""
+
+    def __init__(self, *, path: str, holder: str, waited: float) -> None:
+        super().__init__(path, holder, waited)
+        self.path = path
+        self.holder = holder
+        self.waited = waited
+        self.hint = "set `VPM_ENV_LOCK_TIMEOUT` (seconds) to wait longer"
+
+    @property
+    def message(self) -> str:
+        return f"gave up after {self.waited:.0f} s: {self.holder} holds `{self.path}`"
+
+
+class CommandFailed(VpmError):
+    """A child process that ended badly; `output` holds its two streams, credentials already struck out."""
+
+    def __init__(self, *, command: tuple[str, ...], code: int, output: str) -> None:
+        super().__init__(command, code)
+        self.command = command
+        self.code = code
+        self.output = output
+
+    @property
+    def message(self) -> str:
+        end = "\n".join(f"  {line}" for line in self.output.rstrip().splitlines()[-20:])
+        return f"`{' '.join(self.command)}` ended with {self.code}\n{end}".rstrip()
+
+
+class SeveralErrors(VpmError):
+    """Errors that do not depend on one another, each with its own words and hint."""
+
+    def __init__(self, errors: tuple[VpmError, ...]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+        self.hint = "\n".join(dict.fromkeys(error.hint for error in errors if error.hint)) or None
+
+    @property
+    def message(self) -> str:
+        return "\n".join(error.message for error in self.errors)

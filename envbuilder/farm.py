@@ -1,0 +1,132 @@
+"""Plan a link farm: the fewest links that make many packages look like one site-packages.
+
+Folded as GNU stow and Nix's buildEnv do: a directory with one owner becomes one symlink, a directory with several
+becomes real, with links inside. Files in real directories are hard links, which cost no block on the disk; a symlink
+of up to 59 bytes costs none either (ext4, xfs keep it in the inode), hence the short names of packages.
+Reads the packages' directories, not their manifests: one `scandir` a package, and more only where owners meet.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from os.path import join
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """One tree to link: `path` is where it is (absolute), `target` how a link names it.
+
+    `target` is relative to the home for a package in the store, absolute for an editable source. `physical` are
+    directories, relative to `path`, that must stay real.
+    """
+
+    path: str
+    target: str
+    physical: frozenset[str] = frozenset()
+
+    @property
+    def is_source(self) -> bool:
+        """Tell whether this is an editable source: its files change, so a hard link would lose them."""
+        return self.target.startswith("/")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Link:
+    """One link: `path` relative to the farm, `target` as in `Tree`, `source` where the linked thing is."""
+
+    path: str
+    target: str
+    source: str
+    hard: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Directories to make, parents first, and links to make in them."""
+
+    directories: list[str] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Holder:
+    tree: Tree
+    path: str
+    is_dir: bool
+
+
+def plan(trees: Iterable[Tree], *, sources: Iterable[tuple[str, Tree]] = ()) -> Plan:
+    """Plan the farm of `trees`, and of `sources`: `(top-level name, tree)` of editable plugins.
+
+    Where two trees hold a file of one name, the first has it; the audit refuses those that differ.
+    """
+    made = Plan()
+    top: dict[str, list[_Holder]] = {}
+    for tree in trees:
+        _hold(top, tree, "")
+    for name, tree in sources:
+        top.setdefault(name, []).append(_Holder(tree=tree, path="", is_dir=os.path.isdir(tree.path)))
+    _merge(made, "", top)
+    return made
+
+
+def _hold(held: dict[str, list[_Holder]], tree: Tree, path: str) -> None:
+    with os.scandir(join(tree.path, path)) as entries:
+        for entry in entries:
+            inner = f"{path}/{entry.name}" if path else entry.name
+            held.setdefault(entry.name, []).append(_Holder(tree=tree, path=inner, is_dir=entry.is_dir()))
+
+
+def _merge(made: Plan, path: str, held: dict[str, list[_Holder]]) -> None:
+    for name in sorted(held):
+        holders, inner = held[name], f"{path}/{name}" if path else name
+        folders = [holder for holder in holders if holder.is_dir]
+        if len(folders) != len(holders):
+            made.links.append(_link(inner, next(holder for holder in holders if not holder.is_dir)))
+        elif len(folders) == 1 and not _must_be_real(inner, folders[0]):
+            made.links.append(_link(inner, folders[0]))
+        else:
+            made.directories.append(inner)
+            _merge(made, inner, _inside(folders))
+
+
+def _inside(folders: list[_Holder]) -> dict[str, list[_Holder]]:
+    held: dict[str, list[_Holder]] = {}
+    for holder in folders:
+        _hold(held, holder.tree, holder.path)
+    return held
+
+
+def _must_be_real(path: str, holder: _Holder) -> bool:
+    """Tell what is never folded: dist-info (pip and uv list only real ones), `__pycache__`, and physical directories."""
+    if path.endswith(".dist-info") or (path == "__pycache__"):
+        return True
+    return any(real == holder.path or real.startswith(holder.path + "/") for real in holder.tree.physical)
+
+
+def _link(path: str, holder: _Holder) -> Link:
+    return Link(
+        path=path,
+        target=join(holder.tree.target, holder.path) if holder.path else holder.tree.target,
+        source=join(holder.tree.path, holder.path) if holder.path else holder.tree.path,
+        hard=not holder.is_dir and not holder.tree.is_source,
+    )
+
+
+def link_text(link: Link, *, depth: int) -> str:
+    """Return what the symlink says, for a farm that lies `depth` directories below the home."""
+    if link.target.startswith("/"):
+        return link.target
+    return "../" * (depth + link.path.count("/")) + link.target
+
+
+def walk(made: Plan) -> Iterator[str]:
+    """Name everything that the plan makes, relative to the farm."""
+    yield from made.directories
+    for link in made.links:
+        yield link.path

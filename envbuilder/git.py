@@ -1,0 +1,305 @@
+"""Git repositories: bare mirrors in the cache, refs resolved to commits, work trees exported from the mirror.
+
+Credentials never stand in a command line, a URL that is stored, or a file: git gets the URL without them and asks a
+credential helper, whose text only names environment variables. That holds for git's own children too, which get the
+URL as an argument. The user's git configuration stays in force (`insteadOf`, ssh, proxies, certificates, netrc); what
+could run code or change file contents on a checkout is switched off.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from os.path import isdir, isfile, join
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from envbuilder import fs, process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from envbuilder.paths import Environment
+    from envbuilder.process import Result
+
+ASK_TIMEOUT = 120.0
+FETCH_TIMEOUT = 1800.0
+"""Seconds; a transfer below 1 kB/s for a minute ends sooner."""
+
+SCHEMES = frozenset({"https", "http", "ssh", "git", "file"})
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SCP_LIKE = re.compile(r"(?:[\w.-]+@)?[\w.-]+:(?!/)[^:].*|(?:[\w.-]+@)[\w.-]+:/.*")
+_HELPER = (
+    '!vpm_env() { test "$1" = get || return 0; '
+    'printf "username=%s\\npassword=%s\\n" "$VPM_ENV_GIT_USERNAME" "$VPM_ENV_GIT_PASSWORD"; }; vpm_env'
+)
+_KEPT = ("GIT_SSH", "GIT_SSL_", "GIT_PROXY_", "GIT_HTTP_", "GIT_CONFIG_", "GIT_EXEC_PATH")
+_SETTINGS = {
+    "advice.detachedHead": "false",
+    "core.autocrlf": "false",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "init.defaultBranch": "main",
+    "maintenance.auto": "false",
+    "submodule.recurse": "false",
+}
+_FIXED = {
+    "GIT_ASKPASS": "",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+    "SSH_ASKPASS_REQUIRE": "never",
+}
+_HEADS_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+
+
+class GitFailed(Exception):
+    """Git did not do what was asked of it; the text is one sentence, without credentials."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remote:
+    """A repository's address: `url` is safe to store, show and pass; the credentials are only for the helper."""
+
+    url: str
+    username: str = ""
+    password: str = ""
+
+    @property
+    def host(self) -> str:
+        """Return scheme, host and port: where the credentials may go."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return (self.password,) if self.password else (self.username,)
+
+
+def safe_url(url: str) -> str:
+    """Return `url` as it may be stored: no `git+`, no user info (but ssh's user name); `${NAME}` stays as it is."""
+    url = url.removeprefix("git+")
+    # Not `urlsplit`: an unfilled `${NAME:…` is no valid port, and a password may hold a slash before it is filled in.
+    scheme, divider, rest = url.partition("://")
+    if not divider:
+        return url
+    authority, slash, path = rest.partition("/")
+    user_info, at, host = authority.rpartition("@")
+    if at and scheme == "ssh":
+        return f"ssh://{user_info.partition(':')[0]}@{host}{slash}{path}"
+    return f"{scheme}://{host}{slash}{path}"
+
+
+def remote(url: str, env: Environment) -> Remote:
+    """Make a remote of a URL as the config has it, `${NAME}` filled from `env`; raise `GitFailed` where it cannot be."""
+    user_info = _user_info(url.removeprefix("git+"))
+    username, _, password = (unquote(_filled(part, env)) for part in user_info.partition(":"))
+    plain = _trusted(_filled(safe_url(url), env))
+    if plain.startswith("ssh://"):
+        username = password = ""
+    return Remote(url=plain, username=username, password=password)
+
+
+def _trusted(url: str) -> str:
+    """Return `url` unless git could take it for an option, or for a command to run (`ext::`)."""
+    scheme = url.partition("://")[0] if "://" in url else ""
+    known = scheme.lower() in SCHEMES if scheme else bool(_SCP_LIKE.fullmatch(url)) or os.path.isabs(url)
+    if not known or url.startswith("-") or re.search(r"[\x00-\x20\x7f]", url):
+        raise GitFailed(f"`{process.redact(url)}` is no URL of a git repository")
+    return url
+
+
+def _user_info(url: str) -> str:
+    authority = url.partition("://")[2].partition("/")[0]
+    return authority.rpartition("@")[0]
+
+
+def _filled(text: str, env: Environment) -> str:
+    unset = [name for name in _VARIABLE.findall(text) if env.get(name) is None]
+    if unset:
+        raise GitFailed(f"the variable `{unset[0]}` of its URL is not set")
+    return _VARIABLE.sub(lambda found: env.variables[found[1]], text)
+
+
+def variables(env: Environment, at: Remote | None = None) -> dict[str, str]:
+    """Return the environment that git runs in; credentials of `at` go to its host alone."""
+    kept = {
+        name: value
+        for name, value in env.variables.items()
+        if not name.startswith("GIT_") or name.startswith(_KEPT)
+    }
+    settings = list(_SETTINGS.items())
+    if at and at.username + at.password:
+        # An empty helper first: the user's own would be told to store what ours gave.
+        settings += [("credential.helper", ""), (f"credential.{at.host}.helper", _HELPER)]
+        kept |= {"VPM_ENV_GIT_USERNAME": at.username, "VPM_ENV_GIT_PASSWORD": at.password}
+    return {**kept, **_FIXED, **_allowed(at), **_numbered(settings, int(env.get("GIT_CONFIG_COUNT") or 0))}
+
+
+def _allowed(at: Remote | None) -> dict[str, str]:
+    """Allow local repositories only to whoever named one: a submodule must not read this machine's files."""
+    named_locally = at is None or at.url.startswith("file:") or os.path.isabs(at.url)
+    return {"GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh" if named_locally else "git:http:https:ssh"}
+
+
+def _numbered(settings: list[tuple[str, str]], first: int) -> dict[str, str]:
+    numbered = {"GIT_CONFIG_COUNT": str(first + len(settings))}
+    for number, (key, value) in enumerate(settings, first):
+        numbered |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return numbered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mirror:
+    """A bare copy of a repository at `path`; whoever calls its methods holds its lock."""
+
+    path: str
+    remote: Remote
+    env: Environment
+
+    def has(self, commit: str) -> bool:
+        """Tell whether the mirror holds `commit`."""
+        return isdir(self.path) and not self._git("cat-file", "-e", f"{commit}^{{commit}}", fails=True).code
+
+    def resolve(self, ref: str | None, *, offline: bool) -> str:
+        """Return the 40 hex digits that `ref` (a branch, a tag, a commit, or None for HEAD) means now."""
+        if ref and _COMMIT.fullmatch(ref):
+            return ref
+        named = _choose(ref, self._known() if offline else self._asked(ref))
+        if named:
+            return named
+        if ref and _SHORT.fullmatch(ref):
+            return self._lengthened(ref, offline=offline)
+        where = "the mirror in the cache, and the network is off" if offline else f"`{self.remote.url}`"
+        raise GitFailed(f"`{ref or 'HEAD'}` is no branch, tag or commit of {where}")
+
+    def ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
+        """Bring `commit` into the mirror, and keep it there when its branch moves on or goes."""
+        if not self.has(commit):
+            if offline:
+                raise GitFailed(f"commit {commit[:12]} is not in the cache, and the network is off")
+            self._fetch(*_HEADS_AND_TAGS)
+            if not self.has(commit):
+                self._fetch_one(commit, ref)
+        self._git("update-ref", f"refs/vpm-env/{commit}", commit)
+
+    def export(self, commit: str, target: str) -> None:
+        """Check `commit` out into `target`, with its history, from which build backends compute versions."""
+        at = ("clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", self.path, target)
+        self._run(*at, cwd=None, timeout=FETCH_TIMEOUT)
+        self._run("checkout", "--quiet", "--detach", commit, cwd=target, timeout=FETCH_TIMEOUT)
+        # The clone's own name for where it comes from is a path in the cache.
+        self._run("remote", "set-url", "origin", self.remote.url, cwd=target)
+
+    def _asked(self, ref: str | None) -> dict[str, str]:
+        patterns = (ref, f"{ref}^{{}}") if ref else ("HEAD",)
+        answer = self._run("ls-remote", "--", self.remote.url, *patterns, cwd=None, timeout=ASK_TIMEOUT)
+        return _listed(answer.stdout)
+
+    def _known(self) -> dict[str, str]:
+        if not isdir(self.path):
+            raise GitFailed("its repository is not in the cache, and the network is off")
+        return _listed(self._git("show-ref", "--dereference", fails=True).stdout.replace(" ", "\t"))
+
+    def _lengthened(self, short: str, *, offline: bool) -> str:
+        for attempt in range(1 if offline else 2):
+            if attempt:
+                self._fetch(*_HEADS_AND_TAGS)
+            if isdir(self.path):
+                found = self._git("rev-parse", "--verify", "--quiet", f"{short}^{{commit}}", fails=True)
+                if not found.code:
+                    return found.stdout.strip()
+        raise GitFailed(f"`{short}` is no branch, tag or commit of `{self.remote.url}`")
+
+    def _fetch_one(self, commit: str, ref: str | None) -> None:
+        """Fetch what no branch or tag leads to: the ref that names it (`refs/pull/1/head`), else the commit itself."""
+        wanted = ref if ref and ref.startswith("refs/") else commit
+        self._fetch(f"+{wanted}:refs/vpm-env/{commit}")
+        if not self.has(commit):
+            raise GitFailed(f"commit {commit[:12]} is not in `{self.remote.url}`")
+
+    def _fetch(self, *refspecs: str) -> None:
+        if not isfile(join(self.path, "HEAD")):
+            fs.make_dirs(self.path)
+            self._run("init", "--quiet", "--bare", "--template=", "--", self.path, cwd=None)
+        for left_over in _lock_files(self.path):
+            fs.remove(left_over)
+        at = ("fetch", "--quiet", "--force", "--no-tags", "--prune", "--", self.remote.url, *refspecs)
+        self._run(*at, cwd=self.path, timeout=FETCH_TIMEOUT)
+
+    def _git(self, *arguments: str, fails: bool = False) -> Result:
+        return self._run(*arguments, cwd=self.path, fails=fails)
+
+    def _run(self, *arguments: str, cwd: str | None, timeout: float = ASK_TIMEOUT, fails: bool = False) -> Result:
+        env = variables(self.env, self.remote)
+        result = process.run(["git", *arguments], env=env, cwd=cwd, timeout=timeout, secrets=self.remote.secrets)
+        if result.code and not fails:
+            raise GitFailed(reason(result))
+        return result
+
+
+def submodules(tree: str, env: Environment) -> dict[str, tuple[str, str]]:
+    """Name the submodules of an exported work tree: path → `(URL, commit)`."""
+    if not isfile(join(tree, ".gitmodules")):
+        return {}
+    env_of_git = variables(env)
+    at = ["git", "config", "--file", ".gitmodules", "--null", "--get-regexp", r"^submodule\..*\.(path|url)$"]
+    pairs = dict(line.split("\n", 1) for line in process.run(at, env=env_of_git, cwd=tree).stdout.split("\0") if line)
+    listed = process.run(["git", "ls-tree", "-r", "-z", "HEAD"], env=env_of_git, cwd=tree).stdout.split("\0")
+    commits = {entry.split("\t", 1)[1]: entry.split()[2] for entry in listed if entry.startswith("160000 ")}
+    named = {path: pairs.get(key[: -len(".path")] + ".url", "") for key, path in pairs.items() if key.endswith(".path")}
+    return {path: (url, commits[path]) for path, url in named.items() if url and path in commits}
+
+
+def relative_to(parent: Remote, url: str) -> Remote:
+    """Make a remote of a submodule's URL: relative ones count from the parent's, which lends its host credentials."""
+    if url.startswith(("./", "../")):
+        base = parent.url.rstrip("/")
+        while url.startswith(("./", "../")):
+            step, _, url = url.partition("/")
+            base = re.sub(r"[/:][^/:]*$", "", base) if step == ".." else base
+        url = f"{base}/{url}"
+    found = Remote(url=_trusted(safe_url(url)))
+    if "://" in found.url and found.host == parent.host:
+        return Remote(url=found.url, username=parent.username, password=parent.password)
+    return found
+
+
+def reason(result: Result) -> str:
+    """Say in one line why git failed: its own last words."""
+    if result.code == 127:
+        return "git is not installed"
+    lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "ERROR:", "ended after"))]
+    # The first of git's words is the cause; "Could not read from remote repository" and advice follow.
+    return f"git: {'; '.join(dict.fromkeys((telling or lines)[:2]))}" if lines else f"git ended with {result.code}"
+
+
+def _listed(text: str) -> dict[str, str]:
+    lines = (line.split("\t", 1) for line in text.splitlines() if "\t" in line)
+    return {name: commit for commit, name in lines}
+
+
+def _choose(ref: str | None, listed: Mapping[str, str]) -> str | None:
+    """Choose among refs as pip and uv do, a branch before a tag; an annotated tag counts as the commit it names."""
+    if ref is None:
+        return listed.get("HEAD") or listed.get("refs/heads/main") or listed.get("refs/heads/master")
+    for name in (ref, f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}"):
+        if found := listed.get(f"{name}^{{}}") or listed.get(name):
+            return found
+    return None
+
+
+def _lock_files(path: str) -> Iterator[str]:
+    """Find what a killed git left behind; we hold the mirror's lock, so no living git needs them."""
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if name != "objects"]
+        yield from (join(folder, name) for name in files if name.endswith(".lock"))

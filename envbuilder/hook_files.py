@@ -1,0 +1,191 @@
+"""What the start-up hook is made of: a small distribution, as texts, and the record of what was written."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import csv
+import hashlib
+import io
+import os
+from glob import escape, glob
+from os.path import basename, dirname, exists, isfile, join
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder import __version__
+from envbuilder.paths import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from envbuilder.base import Base
+
+PTH = "_vpm_env_hook.pth"
+LINE = b"import _vpm_env_hook\n"
+HOOK = "_vpm_env_hook.py"
+GUARD = "_vpm_env_guard.py"
+HOST_PACKAGE = "envbuilder"
+MODULES = (HOOK, GUARD, f"{HOST_PACKAGE}/__init__.py", f"{HOST_PACKAGE}/plugins.py")
+
+_BEGIN, _END = "# filled in from here\n", "# filled in to here\n"
+_DIST_INFO = f"vpm_env_hook-{__version__}.dist-info"
+_HOST_INIT = (
+    b'"""What a host needs of vpm-env to load its plugins: `envbuilder.plugins`. Part of the start-up hook."""\n'
+)
+_METADATA = f"""\
+Metadata-Version: 2.1
+Name: vpm-env-hook
+Version: {__version__}
+Summary: Makes the plugin overlay that vpm-env switched to importable; remove it with `vpm-env hook uninstall`
+"""
+_WHEEL = f"Wheel-Version: 1.0\nGenerator: vpm-env {__version__}\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+
+
+class Settings(NamedTuple):
+    """What is baked into a hook besides its base.
+
+    `command` starts this vpm-env (absolute). `trust_owner` are uids whose directories the hook trusts besides
+    root's and the running user's; `trust_home` lets anybody own the home, and write to it, but not to what is in it.
+    """
+
+    home: str
+    profile: str
+    command: tuple[str, ...]
+    trust_owner: tuple[int, ...] = ()
+    trust_home: bool = False
+
+
+def sources(base: Base, settings: Settings) -> dict[str, bytes]:
+    """Return the modules: path in site-packages → content."""
+    texts = {HOOK: _filled_in(_values(base, settings))}
+    if base.engine.guard_group:
+        texts[GUARD] = _template("_guard.py")
+    if _may_bring_host_package(base):
+        texts[f"{HOST_PACKAGE}/__init__.py"] = _HOST_INIT
+        texts[f"{HOST_PACKAGE}/plugins.py"] = _template("plugins.py")
+    return texts
+
+
+def metadata(base: Base) -> dict[str, bytes]:
+    """Return what stands in the dist-info but for RECORD: path in site-packages → content."""
+    texts = {"INSTALLER": "vpm-env\n", "METADATA": _METADATA, "WHEEL": _WHEEL}
+    if base.engine.guard_group:
+        texts["entry_points.txt"] = f"[{base.engine.guard_group}]\nvpm_env_guard = _vpm_env_guard:register\n"
+    return {f"{_DIST_INFO}/{name}": text.encode() for name, text in texts.items()}
+
+
+def record(folder: str, names: Iterable[str]) -> tuple[str, bytes]:
+    """Return path and content of RECORD for the files `names` of `folder` and the `.pth`, which is yet to come."""
+    contents = {**{name: content_of(join(folder, name)) for name in names}, PTH: LINE}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([name, f"sha256={_hash(content)}", len(content)] for name, content in contents.items())
+    writer.writerow([f"{_DIST_INFO}/RECORD", "", ""])
+    return f"{_DIST_INFO}/RECORD", text.getvalue().encode()
+
+
+def recorded(folder: str) -> dict[str, str]:
+    """Return what the RECORDs of hooks in `folder` list: path → hash; only paths that a hook can have."""
+    rows: dict[str, str] = {}
+    for dist_info in dist_infos(folder):
+        text = content_of(join(dist_info, "RECORD")).decode("utf-8", "replace")
+        rows |= {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) == 3 and row[1]}
+    return {name: digest for name, digest in rows.items() if _is_ours(name)}
+
+
+def dist_infos(folder: str) -> list[str]:
+    """Find the metadata directories of hooks, of whatever version."""
+    return sorted(glob(join(escape(folder), "vpm_env_hook-*.dist-info")))
+
+
+def is_as_recorded(folder: str, name: str, digest: str) -> bool:
+    """Tell whether a file has the content that RECORD says."""
+    path = join(folder, name)
+    return isfile(path) and digest == f"sha256={_hash(content_of(path))}"
+
+
+def compiled(folder: str, module: str, tag: str = "*") -> list[str]:
+    """Find the compiled forms of a module: those of the interpreter `tag` (`cpython-311`), or of all."""
+    stem = basename(module).removesuffix(".py")
+    return sorted(glob(join(escape(join(folder, dirname(module))), "__pycache__", f"{stem}.{tag}*.pyc")))
+
+
+def constants(folder: str) -> dict[str, Any]:
+    """Read what is baked into the hook in `folder`; empty where there is nothing to read."""
+    text = content_of(join(folder, HOOK)).decode("utf-8", "replace").partition(_BEGIN)[2].partition(_END)[0]
+    try:
+        nodes = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        pairs = [(node.targets[0], ast.literal_eval(node.value)) for node in nodes]
+    except (SyntaxError, ValueError):
+        return {}
+    return {target.id: value for target, value in pairs if isinstance(target, ast.Name)}
+
+
+def content_of(path: str) -> bytes:
+    """Read a file; one that is missing is empty."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+
+
+def expected(base: Base) -> dict[str, object]:
+    """Return what must be baked into a hook of this version for `base`."""
+    return {"VERSION": __version__, "FORMAT": FORMAT, "PREFIX": base.prefix, "BASE_KEY": base.key}
+
+
+def _values(base: Base, settings: Settings) -> dict[str, object]:
+    engine = base.distributions.get(base.engine_name)
+    return {
+        **expected(base),
+        "HOME": settings.home,
+        "PROFILE": settings.profile,
+        "ENGINE_NAMES": tuple(dict.fromkeys(filter(None, (base.engine.distribution, base.engine_name)))),
+        "ENGINE_DIST_INFO": engine.path if engine else "",
+        "ENTRY_SCRIPTS": tuple(filter(None, (base.engine.script,))),
+        "ENTRY_MODULES": base.engine.entry_modules,
+        "TRUSTED_OWNERS": settings.trust_owner,
+        "TRUST_HOME": settings.trust_home,
+        "COMMAND": settings.command,
+    }
+
+
+def _filled_in(values: Mapping[str, object]) -> bytes:
+    """Return the hook's text with its constants; ASCII, whatever the paths are."""
+    head, _, rest = _template("_hook.py").decode().partition(_BEGIN)
+    lines = "".join(f"{name} = {value!a}\n" for name, value in values.items())
+    return f"{head}{_BEGIN}{lines}{_END}{rest.partition(_END)[2]}".encode()
+
+
+def _template(name: str) -> bytes:
+    return content_of(join(dirname(__file__), name))
+
+
+def _may_bring_host_package(base: Base) -> bool:
+    """Tell whether the base has no package of that name but the one that a hook brought."""
+    ours = recorded(base.purelib)
+    found = [join(folder, HOST_PACKAGE) for folder in base.path if exists(join(folder, HOST_PACKAGE))]
+    own = f"{HOST_PACKAGE}/__init__.py"
+    return not found or (own in ours and found == [join(base.purelib, HOST_PACKAGE)] and _is_whole(base.purelib, ours))
+
+
+def _is_whole(folder: str, ours: Mapping[str, str]) -> bool:
+    """Tell whether the host package is as a hook wrote it: with another file in it, it is somebody else's by now."""
+    names = {f"{HOST_PACKAGE}/{name}" for name in os.listdir(join(folder, HOST_PACKAGE)) if name != "__pycache__"}
+    return all(name in ours and is_as_recorded(folder, name, ours[name]) for name in names)
+
+
+def _is_ours(name: str) -> bool:
+    """Tell whether a hook can have a file of this name: RECORD is a file that anybody may have edited."""
+    if name == PTH or name in MODULES:
+        return True
+    folder, _, file = name.rpartition("/")
+    if folder.endswith("__pycache__"):
+        module = join(folder.removesuffix("__pycache__"), f"{file.split('.')[0]}.py")
+        return module in MODULES and file.endswith(".pyc")
+    return "/" not in folder and folder.startswith("vpm_env_hook-") and folder.endswith(".dist-info")
+
+
+def _hash(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

@@ -1,0 +1,190 @@
+"""Where packages come from: indexes, links and certificates, as the variables that tell uv.
+
+Each setting comes from the first place that has it: the config, `UV_*` variables, pip's variables and files.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from os.path import abspath, exists, expanduser, isdir
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from envbuilder import pipconf
+from envbuilder.config import Git
+from envbuilder.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from envbuilder.config import Config
+    from envbuilder.paths import Environment
+
+VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
+LINKS = "UV_FIND_LINKS"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRET_LENGTH = 4
+"""Shorter values of variables are left in place: striking out a `1` would make nonsense of every message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PluginIndex:
+    """The index that one plugin's package is taken from; `url` is filled in and has no credentials."""
+
+    name: str
+    url: str
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """Put `values` in the place of every `${NAME}`; unknown names stay."""
+    return _VARIABLE.sub(lambda match: values.get(match[1], match[0]), text)
+
+
+def mask(url: str, values: Mapping[str, str]) -> str:
+    """Take out of a URL what no file may hold: user info goes, values of variables become `${NAME}` again."""
+    url = without_credentials(url)
+    for name, value in sorted(values.items(), key=lambda item: (-len(item[1]), item[0])):
+        if len(value) >= _SECRET_LENGTH:
+            url = url.replace(value, f"${{{name}}}")
+    return url
+
+
+def without_credentials(url: str) -> str:
+    """Return the URL without its user info."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+
+
+def credentials(url: str) -> tuple[str, str]:
+    """Return user and password of a URL, decoded; "" for what it lacks."""
+    parts = urlsplit(url)
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def values_of(config: Config | None, env: Environment) -> dict[str, str]:
+    """Look up every `${NAME}` of the config's URLs.
+
+    Raise `SourceError` with all variables that are not set and all folders of `find_links` that are not there.
+    """
+    wanted = [(who, url, name) for who, url in urls(config) for name in _VARIABLE.findall(url)]
+    missing = [
+        (who, f"the variable `{name}` of `{without_credentials(url)}` is not set")
+        for who, url, name in wanted
+        if env.get(name) is None
+    ]
+    folders = [link for link in config.find_links if "://" not in link and "${" not in link] if config else []
+    missing += [("find_links", f"there is no folder `{folder}`") for folder in folders if not isdir(folder)]
+    if missing:
+        raise SourceError(tuple(dict.fromkeys(missing)))
+    return {name: env.variables[name] for _, _, name in wanted}
+
+
+def urls(config: Config | None) -> Iterator[tuple[str, str]]:
+    """Yield `(who names it, URL as written)` for every URL of the config and its enabled plugins."""
+    if config is None:
+        return
+    yield from (("index", url) for url in config.index)
+    yield from (("find_links", url) for url in config.find_links)
+    for plugin in config.enabled:
+        if plugin.index:
+            yield plugin.name, plugin.index
+        if isinstance(plugin.source, Git):
+            yield plugin.name, plugin.source.url
+
+
+def settings(
+    config: Config | None, env: Environment, options: Mapping[str, str], values: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables for uv: indexes and their strategy, links, certificates; an empty one is to be unset.
+
+    `options` are pip's.
+    """
+    found = {**_certificates(env, options), **_links(config, env, options, values)}
+    if config and config.index:
+        *others, last = (fill(url, values).replace(" ", "%20") for url in config.index)
+        return {**found, **dict.fromkeys(VARIABLES, ""), "UV_DEFAULT_INDEX": last, "UV_INDEX": " ".join(others)}
+    if any(map(env.get, VARIABLES)):
+        named = {name: (env.get(name) or "").split() for name in VARIABLES}
+        return {**found, **{name: " ".join(map(_absolute_entry, words)) for name, words in named.items()}}
+    return {**found, **_of_pip(env, options)}
+
+
+def none_wanted(config: Config | None, env: Environment, options: Mapping[str, str]) -> bool:
+    """Tell whether pip is told to ask no index, and nothing that goes before pip names one."""
+    return (
+        not (config and config.index) and not any(map(env.get, VARIABLES)) and pipconf.is_true(options.get("no-index"))
+    )
+
+
+def of_plugins(config: Config | None, values: Mapping[str, str]) -> tuple[dict[str, PluginIndex], dict[str, str]]:
+    """Return the plugins' own indexes, by plugin, and the variables through which uv learns their credentials."""
+    own = [plugin for plugin in config.enabled if plugin.index] if config else []
+    found: dict[str, PluginIndex] = {}
+    variables: dict[str, str] = {}
+    for number, plugin in enumerate(own, start=1):
+        url = fill(plugin.index or "", values)
+        found[plugin.name] = PluginIndex(name=f"vpm-env-{number}", url=without_credentials(url))
+        if any(credentials(url)):
+            stem = f"UV_INDEX_VPM_ENV_{number}"
+            variables |= dict(zip((f"{stem}_USERNAME", f"{stem}_PASSWORD"), credentials(url), strict=True))
+    return found, variables
+
+
+def secrets_in(urls: Iterable[str], values: Mapping[str, str], variables: Mapping[str, str]) -> tuple[str, ...]:
+    """List what must be struck out of a child's output: values of `${NAME}`, passwords and tokens, in each spelling."""
+    words = [word for text in urls for word in re.split(r"[\s,]+", text) if "@" in word]
+    found = {value for value in values.values() if len(value) >= _SECRET_LENGTH}
+    found |= {password or user for user, password in map(credentials, words)}
+    found |= {value for name, value in variables.items() if re.fullmatch(r"UV_INDEX_.+_PASSWORD", name)}
+    return tuple(sorted({spelling for secret in found if secret for spelling in (secret, quote(secret, safe=""))}))
+
+
+def _certificates(env: Environment, options: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    named = ("SSL_CERT_FILE", "SSL_CERT_DIR", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS")
+    bundle = options.get("cert") or env.get("REQUESTS_CA_BUNDLE")
+    if bundle and not any(map(env.get, named)):
+        found["SSL_CERT_FILE"] = abspath(expanduser(bundle))
+    if (client := options.get("client-cert")) and not env.get("SSL_CLIENT_CERT"):
+        found["SSL_CLIENT_CERT"] = abspath(expanduser(client))
+    if (hosts := options.get("trusted-host")) and not env.get("UV_INSECURE_HOST"):
+        found["UV_INSECURE_HOST"] = " ".join(hosts.split())
+    return found
+
+
+def _links(
+    config: Config | None, env: Environment, options: Mapping[str, str], values: Mapping[str, str]
+) -> dict[str, str]:
+    if config and config.find_links:
+        links = [fill(link, values) for link in config.find_links]
+    elif named := env.get(LINKS):
+        links = [_absolute(link) for link in named.split(",") if link]
+    else:
+        words = map(_absolute, options.get("find-links", "").split())
+        # pip goes on without a folder that is not there; uv would not.
+        links = [link for link in words if "://" in link or exists(link)]
+    return {LINKS: ",".join(link.replace(",", "%2C") for link in links)}
+
+
+def _of_pip(env: Environment, options: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    if index := options.get("index-url", "").strip():
+        found["UV_DEFAULT_INDEX"] = _absolute(index)
+    if extra := options.get("extra-index-url", "").split():
+        found["UV_INDEX"] = " ".join(map(_absolute, extra))
+        # pip asks all its indexes and takes the best version of any, and settings made for pip rely on it: an extra
+        # index with a few rebuilt wheels must not hide other versions. uv's own rule: the first that has the name.
+        found["UV_INDEX_STRATEGY"] = env.get("UV_INDEX_STRATEGY") or "unsafe-best-match"
+    return found
+
+
+def _absolute(location: str) -> str:
+    """Return a URL as it is and a path as an absolute one, because uv runs in a folder of its own."""
+    return location if "://" in location else abspath(expanduser(location))
+
+
+def _absolute_entry(word: str) -> str:
+    """Do the same for an entry of `UV_INDEX`, which may begin with `name=`."""
+    name, equals, location = word.partition("=")
+    return f"{name}={_absolute(location)}" if equals and "/" not in name else _absolute(word)

@@ -1,0 +1,133 @@
+"""What has to be done for one package: its input's digest, and the steps that stage it; nothing is done here yet.
+
+Goals of an input: everything that can change the package is in it, and nothing that differs between two homes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os.path import join
+from typing import TYPE_CHECKING, Any
+
+from envbuilder import build, editable, unpack
+from envbuilder.digest import sha256_of
+from envbuilder.lock import LockedPackage, package_record
+from envbuilder.package import FORMAT
+from envbuilder.record import check_members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from envbuilder.base import Base
+    from envbuilder.config import Plugin
+    from envbuilder.package import Package
+    from envbuilder.sources import Source
+    from envbuilder.uv import Uv
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """One package to have; `stage(target, scratch)` makes its tree in `target`, `label` names it to a reader."""
+
+    label: str
+    input: dict[str, Any]
+    stage: Callable[[str, str], Package]
+
+    @property
+    def digest(self) -> str:
+        return sha256_of(self.input)
+
+
+def of_locked(package: LockedPackage, *, base: Base, uv: Uv, build_isolation: bool) -> Order:
+    """Order a package of an index, as it is locked."""
+
+    def stage(target: str, scratch: str) -> Package:
+        prefix = join(scratch, "prefix")
+        build.install_locked(
+            package, prefix, base=base, uv=uv, scratch=scratch, build_isolation=build_isolation
+        )
+        made = unpack.take(prefix, target, package=package.name, source=_plain(package_record(package)))
+        unpack.require(made, name=package.name, version=package.version)
+        return made
+
+    if len(package.wheels) == 1:
+        wanted: dict[str, Any] = {"wheel": package.wheels[0]["hashes"]["sha256"]}
+    else:
+        hashes = sorted(wheel["hashes"]["sha256"] for wheel in package.wheels)
+        sdist = package.sdist["hashes"]["sha256"] if package.sdist and not hashes else ""
+        wanted = {"wheels": hashes, "sdist": sdist, **_built_with(base, build_isolation)}
+    return Order(label=f"{package.name} {package.version}", input={"format": FORMAT, **wanted}, stage=stage)
+
+
+def of_source(source: Source, plugin: Plugin, *, base: Base, uv: Uv) -> Order:
+    """Order what a git or local source makes."""
+
+    def stage(target: str, scratch: str) -> Package:
+        wheel = _wheel(source, plugin, base, uv, scratch)
+        check_members(wheel, package=plugin.name)
+        prefix = join(scratch, "prefix")
+        build.install_wheel(wheel, prefix, base=base, uv=uv, scratch=scratch, plugin=plugin.name)
+        made = unpack.take(prefix, target, package=plugin.name, source=_origin(source))
+        if source.editable_root is None:
+            return made
+        return editable.detach(target, made, copy=source.path, root=source.editable_root)
+
+    return Order(label=plugin.name, input=_input(source, plugin, base), stage=stage)
+
+
+def entry(package: Package, source: Source, plugin: Plugin) -> LockedPackage:
+    """Write the lock's entry of a built source."""
+    return LockedPackage(
+        name=package.name,
+        version=package.version,
+        plugin=plugin.name,
+        vcs=source.vcs,
+        directory=source.directory,
+        archive=source.archive,
+        tree=source.tree or None,
+    )
+
+
+def _wheel(source: Source, plugin: Plugin, base: Base, uv: Uv, scratch: str) -> str:
+    if source.kind == "wheel":
+        return source.path
+    return build.build_wheel(
+        source.path,
+        plugin=plugin.name,
+        package=plugin.name,
+        base=base,
+        uv=uv,
+        scratch=scratch,
+        build_isolation=plugin.build_isolation,
+    )
+
+
+def _input(source: Source, plugin: Plugin, base: Base) -> dict[str, Any]:
+    if source.kind == "wheel":
+        return {"format": FORMAT, "wheel": source.tree}
+    found: dict[str, Any] = {"format": FORMAT, **_built_with(base, plugin.build_isolation)}
+    if source.vcs:
+        commit = {name: source.vcs[name] for name in ("commit-id", "subdirectory") if name in source.vcs}
+        return {**found, "git": commit}
+    if source.kind == "sdist":
+        return {**found, "wheels": [], "sdist": source.tree}
+    # Which places an editable links to depends on where the folder is.
+    return {**found, "tree": source.tree, "editable": source.editable_root or ""}
+
+
+def _built_with(base: Base, build_isolation: bool) -> dict[str, Any]:
+    """Say what of the base a build can see: with isolation its interpreter, else every distribution."""
+    facts = {"python": base.python_version, "soabi": base.soabi, "platform": base.platform}
+    return facts if build_isolation else {**facts, "base": base.digest}
+
+
+def _plain(value: Any) -> Any:
+    """Return a record of the lock as JSON can hold it: TOML has times, which say nothing of the content."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if name != "upload-time"}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _origin(source: Source) -> dict[str, Any]:
+    tables = {"vcs": source.vcs, "directory": source.directory, "archive": source.archive}
+    return {name: table for name, table in tables.items() if table}

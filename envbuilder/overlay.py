@@ -1,0 +1,236 @@
+"""Overlays: links into the store, layered on a base. The only room that writes `overlays/`.
+
+An overlay is built under its final name and valid once its `overlay.json` parses and its checksum holds, so nothing
+in it ever needs to be moved or rewritten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from os.path import dirname, isdir, isfile, join
+from typing import TYPE_CHECKING
+
+from envbuilder import fs
+from envbuilder.digest import is_sealed
+from envbuilder.farm import Plan, Tree, link_text, plan
+from envbuilder.manifest import Manifest
+from envbuilder.package import SHORT
+from envbuilder.scripts import entry_script, portable
+from envbuilder.skeleton import site_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from envbuilder.package import Package
+    from envbuilder.paths import Layout
+
+MANIFEST = "overlay.json"
+LEASE = ".lease"
+OVERRIDE = "override"
+_FARM_DEPTH = 6
+"""Directories between the home and what lies in `overlays/<base key>/<digest>/lib/pythonX.Y/site-packages`."""
+_OVERRIDE_DEPTH = 4
+_SHARED = frozenset({"bin", "lib", "include"})
+"""Directories that every overlay has, into which a wheel's data files may fall too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A package as an overlay takes it in; `override` puts it before the base."""
+
+    package: Package
+    override: bool = False
+
+
+def get(layout: Layout, base_key: str, digest: str) -> Manifest | None:
+    """Return the manifest of a valid overlay; None for one that is missing, unfinished or damaged."""
+    return read(layout.overlay(base_key, digest))
+
+
+def read(path: str) -> Manifest | None:
+    """Return the manifest of the overlay at `path` if it is valid."""
+    try:
+        with open(join(path, MANIFEST), encoding="utf-8") as stream:
+            record = json.load(stream)
+        return Manifest.from_dict(record) if is_sealed(record) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def link(path: str, *, layout: Layout, skeleton: str, python_version: str, parts: tuple[Part, ...]) -> None:
+    """Make the overlay at `path` but for its manifest: skeleton, farm, scripts. What was there unfinished goes first."""
+    fs.remove_tree(path)
+    fs.make_dirs(path)
+    farm = site_packages(path, python_version)
+    _copy_skeleton(skeleton, path)
+    plain = tuple(part.package for part in parts if not part.override)
+    shadowing = tuple(part.package for part in parts if part.override)
+    _plant(plan_of(plain, layout), farm, _FARM_DEPTH)
+    if shadowing:
+        fs.make_dirs(join(path, OVERRIDE))
+        _plant(plan_of(shadowing, layout), join(path, OVERRIDE), _OVERRIDE_DEPTH)
+    _write_scripts(join(path, "bin"), plain + shadowing, layout)
+    _link_data(path, plain + shadowing, layout)
+    fs.write_plain(join(path, LEASE), b"")
+
+
+def seal(path: str, manifest: Manifest) -> None:
+    """Write the manifest: from here on the overlay is valid."""
+    fs.sync_tree(path)
+    fs.write_json(join(path, MANIFEST), manifest.to_dict())
+
+
+def plan_of(packages: tuple[Package, ...], layout: Layout) -> Plan:
+    """Plan the farm of `packages`."""
+    trees = [_tree(package, layout) for package in packages]
+    sources = [
+        (name, Tree(path=target, target=target)) for package in packages for name, target in package.editable.items()
+    ]
+    return plan(trees, sources=sources)
+
+
+def python(layout: Layout, base_key: str, digest: str) -> str:
+    """Return an overlay's own interpreter."""
+    return join(layout.overlay(base_key, digest), "bin", "python")
+
+
+def all_overlays(layout: Layout) -> Iterator[tuple[str, str]]:
+    """Name every overlay directory, finished or not: `(base key, digest)`."""
+    for base_key in sorted(_listdir(layout.overlays)):
+        for digest in sorted(_listdir(join(layout.overlays, base_key))):
+            yield base_key, digest
+
+
+def discard(layout: Layout, base_key: str, digest: str) -> bool:
+    """Move an overlay to the trash unless a living process holds its lease; tell whether it went."""
+    path = layout.overlay(base_key, digest)
+    lease = fs.try_exclusive(join(path, LEASE))
+    if lease is None and isfile(join(path, LEASE)):
+        return False
+    try:
+        fs.make_dirs(layout.trash)
+        fs.rename(path, join(layout.trash, f"overlay-{digest[:12]}-{os.urandom(4).hex()}"))
+    finally:
+        if lease:
+            lease.close()
+    return True
+
+
+def is_leased(layout: Layout, base_key: str, digest: str) -> bool:
+    """Tell whether a living process holds an overlay's lease."""
+    path = join(layout.overlay(base_key, digest), LEASE)
+    lease = fs.try_exclusive(path)
+    if lease is None:
+        return isfile(path)
+    lease.close()
+    return False
+
+
+def verify(layout: Layout, base_key: str, digest: str, packages: tuple[Part, ...]) -> list[str]:
+    """Return what is wrong with a sealed overlay: its digest, and every link that is not as the plan makes it."""
+    path = layout.overlay(base_key, digest)
+    manifest = read(path)
+    if manifest is None:
+        return [f"`{MANIFEST}` is missing or damaged"]
+    wrong = [] if manifest.digest == digest else [f"`{MANIFEST}` describes {manifest.digest[:12]}"]
+    farms = {site_packages(path, manifest.python_version): (False, _FARM_DEPTH)}
+    farms[join(path, OVERRIDE)] = (True, _OVERRIDE_DEPTH)
+    for farm, (override, depth) in farms.items():
+        planned = plan_of(tuple(part.package for part in packages if part.override is override), layout)
+        wrong += _differences(planned, farm, depth)
+    return wrong
+
+
+def _differences(planned: Plan, farm: str, depth: int) -> Iterator[str]:
+    for entry in planned.links:
+        at = join(farm, entry.path)
+        if os.path.islink(at):
+            as_planned = os.readlink(at) == link_text(entry, depth=depth) or _same_file(at, entry.source)
+        else:
+            as_planned = entry.hard and _same_file(at, entry.source)
+        if not as_planned:
+            yield f"`{entry.path}` is not the link that it was"
+
+
+def _same_file(left: str, right: str) -> bool:
+    try:
+        return os.path.samefile(left, right)
+    except OSError:
+        return False
+
+
+def _tree(package: Package, layout: Layout) -> Tree:
+    return Tree(
+        path=join(layout.package(package.key), "lib"),
+        target=f"store/{package.key[:SHORT]}",
+        physical=frozenset(package.physical),
+    )
+
+
+def _plant(planned: Plan, farm: str, depth: int) -> None:
+    for folder in planned.directories:
+        fs.make_dirs(join(farm, folder))
+    for entry in planned.links:
+        if entry.hard:
+            fs.hard_link(entry.source, join(farm, entry.path))
+        else:
+            fs.link(link_text(entry, depth=depth), join(farm, entry.path))
+
+
+def _copy_skeleton(skeleton: str, path: str) -> None:
+    """Hard-link the skeleton's files and repeat its directories and symlinks."""
+    for folder, folders, files in os.walk(skeleton):
+        inner = join(path, os.path.relpath(folder, skeleton))
+        fs.make_dirs(inner)
+        for name in files + [name for name in folders if os.path.islink(join(folder, name))]:
+            source, target = join(folder, name), join(inner, name)
+            if os.path.islink(source):
+                fs.link(os.readlink(source), target)
+            else:
+                fs.hard_link(source, target)
+
+
+def _write_scripts(folder: str, packages: tuple[Package, ...], layout: Layout) -> None:
+    for package in packages:
+        for name, value in package.entry_points.get("console_scripts", {}).items():
+            script = entry_script(value)
+            if script and "/" not in name:
+                _write_script(join(folder, name), script)
+        for name in _listdir(join(layout.package(package.key), "bin")):
+            with open(join(layout.package(package.key), "bin", name), "rb") as stream:
+                _write_script(join(folder, name), portable(stream.read()))
+
+
+def _write_script(path: str, content: bytes) -> None:
+    """Write a script over the base's of that name, never over the interpreter or what the skeleton needs."""
+    if os.path.islink(path) or os.path.basename(path).startswith(("python", "activate")):
+        return
+    fs.remove(path)
+    fs.write_plain(path, content, mode=0o755)
+
+
+def _link_data(path: str, packages: tuple[Package, ...], layout: Layout) -> None:
+    """Link wheels' data files and headers below the overlay's prefix, where `sys.prefix` of its own python finds them."""
+    for kind, below in (("data", path), ("include", join(path, "include"))):
+        roots = [join(layout.package(package.key), kind) for package in packages]
+        trees = [
+            Tree(path=root, target=os.path.relpath(root, layout.home), physical=_SHARED) for root in roots if isdir(root)
+        ]
+        planned = plan(trees)
+        depth = 3 if kind == "data" else 4
+        for folder in planned.directories:
+            fs.make_dirs(join(below, folder))
+        for entry in planned.links:
+            at = join(below, entry.path)
+            if not os.path.lexists(at):
+                fs.make_dirs(dirname(at))
+                fs.link(link_text(entry, depth=depth), at)
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

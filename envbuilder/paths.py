@@ -1,0 +1,144 @@
+"""Where everything lives: the home's layout, and the one reader of the environment.
+
+Paths are `str` here, and data are named tuples: `rollback` and `status` import this module, and `pathlib` and
+`dataclasses` together would cost them more than a bare interpreter start.
+"""
+
+from __future__ import annotations
+
+import os
+from os.path import abspath, dirname, expanduser, isdir, isfile, join
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+"""Number in the home's `format` file; a newer home makes this version stay off."""
+
+LOCK_NAME = "pylock.plugins.toml"
+CONFIG_NAME = "plugins.yaml"
+
+
+class Layout(NamedTuple):
+    """Every path below one home (absolute, not necessarily existing)."""
+
+    home: str
+
+    @property
+    def format(self) -> str:
+        return join(self.home, "format")
+
+    @property
+    def store(self) -> str:
+        return join(self.home, "store")
+
+    @property
+    def overlays(self) -> str:
+        return join(self.home, "overlays")
+
+    @property
+    def profiles(self) -> str:
+        return join(self.home, "profiles")
+
+    @property
+    def sources(self) -> str:
+        return join(self.home, "sources")
+
+    @property
+    def flocks(self) -> str:
+        return join(self.home, "flocks")
+
+    @property
+    def tmp(self) -> str:
+        return join(self.home, "tmp")
+
+    @property
+    def trash(self) -> str:
+        return join(self.home, "trash")
+
+    @property
+    def cache(self) -> str:
+        """What may be deleted at any time: base facts, skeletons, uv's cache when the user's is not writable."""
+        return join(self.home, "cache")
+
+    def package(self, key: str) -> str:
+        return join(self.store, key)
+
+    def overlay(self, base_key: str, digest: str) -> str:
+        return join(self.overlays, base_key, digest)
+
+    def profile(self, name: str, base_key: str) -> str:
+        return join(self.profiles, name, base_key)
+
+
+class Environment(NamedTuple):
+    """The variables that vpm-env reads, read once; empty values count as unset."""
+
+    variables: Mapping[str, str]
+
+    def get(self, name: str) -> str | None:
+        return self.variables.get(name) or None
+
+    @property
+    def user_home(self) -> str | None:
+        """The user's home, or None where there is none to speak of (HOME unset, `/`)."""
+        home = expanduser("~") if self.get("HOME") is None else self.variables["HOME"]
+        return home if os.path.isabs(home) and home != "/" else None
+
+    @property
+    def data_home(self) -> str | None:
+        if found := self.get("XDG_DATA_HOME"):
+            return found
+        return join(self.user_home, ".local", "share") if self.user_home else None
+
+    @property
+    def config_home(self) -> str | None:
+        if found := self.get("XDG_CONFIG_HOME"):
+            return found
+        return join(self.user_home, ".config") if self.user_home else None
+
+    def expand(self, path: str) -> str:
+        """Fill in a leading `~`; unchanged where it names no home."""
+        if path == "~" or path.startswith("~/"):
+            return self.user_home + path[1:] if self.user_home else path
+        return expanduser(path)
+
+
+def environment() -> Environment:
+    """Read the process environment; the one place that does."""
+    return Environment(variables=dict(os.environ))
+
+
+def home_of(env: Environment, option: str | None = None) -> str | None:
+    """Name the home: `option`, $VPM_ENV_HOME, $VLLM_PLUGIN_REGISTRY_DIR, else `vllm-plugins` in the user's data folder.
+
+    None where nothing names one: no variable is set and the user has no home.
+    """
+    named = option or env.get("VPM_ENV_HOME") or env.get("VLLM_PLUGIN_REGISTRY_DIR")
+    if named:
+        return abspath(expanduser(named))
+    return join(env.data_home, "vllm-plugins") if env.data_home else None
+
+
+def find_config(env: Environment, option: str | None, engines: tuple[str, ...]) -> str | None:
+    """Name the config: `option`, $VPM_ENV_CONFIG, $VLLM_PLUGIN_CONFIG, `./plugins.yaml`, then each engine's own.
+
+    Absolute. What the option or a variable names is returned whether it is there or not; the others only if they are
+    files. An engine's own is `<engine>/plugins.yaml` in the user's config folder.
+    """
+    if named := option or env.get("VPM_ENV_CONFIG") or env.get("VLLM_PLUGIN_CONFIG"):
+        return abspath(env.expand(named))
+    places = [CONFIG_NAME]
+    if folder := env.config_home:
+        places += [join(folder, engine, CONFIG_NAME) for engine in engines]
+    return next((abspath(place) for place in places if isfile(place)), None)
+
+
+def template(name: str) -> str:
+    """Return the text of a file of `templates/`: of the installed package, else of the checkout around it."""
+    package = dirname(abspath(__file__))
+    shipped = join(package, "_templates")
+    folder = shipped if isdir(shipped) else join(dirname(package), "templates")
+    with open(join(folder, name), encoding="utf-8") as stream:
+        return stream.read()

@@ -1,0 +1,289 @@
+"""The story: plugins.yaml and a base become a set, the set a generation, the generation current."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from os.path import join
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envbuilder import fs, lock as locks, overlay, profile as profiles, sources, store
+from envbuilder.assembly import Assembled, Job, Request, assemble, describe as describe_set, link
+from envbuilder.base import Base, describe
+from envbuilder.config import Config, Local, of_content, read
+from envbuilder.errors import ConfigError, Place, Problem, ProfileError
+from envbuilder.overlay import Part
+from envbuilder.paths import LOCK_NAME
+from envbuilder.planning import Change, changes
+from envbuilder.profile import Generation, Profile
+from envbuilder.scope import make_home, profile_of
+from envbuilder.unchanged import file_digest
+from envbuilder.uv import configure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from envbuilder.lock import Lock
+    from envbuilder.report import Reporter
+    from envbuilder.scope import Scope
+
+GC_LOCK = "gc"
+"""Flock that builds share and gc takes alone: what a build has just put into the store is not collected under it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a build came to.
+
+    `kind` is `planned`, `unchanged`, `held` (the set is the one that was rolled back), `made` (not switched to) or
+    `switched`. `generation` is None only if `planned`; `before` is what was current.
+    """
+
+    kind: str
+    generation: Generation | None
+    before: Generation | None
+    changes: tuple[Change, ...]
+    assembled: Assembled
+    base: Base
+    notes: tuple[str, ...]
+
+
+def build(found: Scope, request: Request, report: Reporter) -> Outcome:
+    """Make the set that the config asks for and switch to it; whatever fails, `current` stays as it is."""
+    config = read_config(found)
+    make_home(found.layout)
+    base = describe(found.interpreter, found.layout, found.env, engine=config.engine)
+    profile = profile_of(found, base)
+    with _building(profile, found, report):
+        job = _job(found, config, base, profile, request, report)
+        assembled = assemble(job)
+        planned = _changes(profile, assembled, found)
+        if request.dry_run:
+            return _outcome("planned", None, profile, planned, job, assembled)
+        lock_file = _write_lock(job, profile, assembled.lock)
+        with profiles.locked(profile, wait=found.lock_wait, on_wait=_waiting(report)):
+            return _commit(job, profile, assembled, planned, lock_file)
+
+
+def _commit(job: Job, profile: Profile, assembled: Assembled, planned: tuple[Change, ...], lock_file: str) -> Outcome:
+    """Record the set as a generation, unless the newest is the same, and make it current, unless it was undone."""
+    newest, held = profiles.newest(profile), profiles.order(profile).held
+    inputs = _inputs(job, lock_file)
+    if newest is not None and assembled.manifest and newest.digest == assembled.manifest.digest:
+        generation = newest._replace(inputs=inputs, config=job.config.file)
+        profiles.rewrite(profile, generation)
+        profiles.point(profile, generation)
+        undone = held and profiles.current(profile) != generation.number and not job.request.force
+        kind = "held" if undone else "unchanged"
+        if undone or profiles.current(profile) == generation.number:
+            return _outcome(kind, generation, profile, planned, job, assembled)
+    else:
+        generation = _record(job, profile, assembled, inputs)
+    if not job.request.switch:
+        return _outcome("made", generation, profile, planned, job, assembled)
+    outcome = _outcome("switched", generation, profile, planned, job, assembled)
+    profiles.switch(profile, generation.number, verb="build", hold=False)
+    return outcome
+
+
+def rebuild(found: Scope, report: Reporter) -> Any:
+    """Return the function that makes a collected generation's overlay again, from its own lock."""
+
+    def make(profile: Profile, generation: Generation) -> None:
+        report.note(f"generation {generation.number} was collected; rebuilding it from its lock")
+        base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
+        lock = locks.read(Path(profile.file(generation.number, "pylock.toml")))
+        if lock is None:
+            raise ProfileError(f"generation {generation.number} was collected, and its lock is gone")
+        with open(profile.file(generation.number, "plugins.yaml"), "rb") as stream:
+            config = of_content(stream.read(), file=generation.config, env=found.env)
+        job = _job(found, config, base, profile, Request(), report, previous=lock)
+        with fs.locked(join(found.layout.flocks, GC_LOCK), wait=found.lock_wait, shared=True):
+            _remake(job, generation, lock)
+
+    return make
+
+
+def _remake(job: Job, generation: Generation, lock: Lock) -> None:
+    with fs.staging(job.layout.tmp) as scratch:
+        from_source = {locked.plugin for locked in lock.packages if locked.is_built}
+        named = tuple(plugin for plugin in job.config.enabled if plugin.name in from_source)
+        fetched = sources.fetch(
+            named, layout=job.layout, env=job.env, previous=lock, upgrade=False, offline=False, scratch=scratch
+        )
+        built = store.add_all_built(
+            [(fetched[plugin.name], plugin) for plugin in named],
+            base=job.base,
+            layout=job.layout,
+            uv=job.uv,
+            report=job.report,
+        )
+    packages = {locked.name: package for package, locked in built.values()}
+    rest = tuple(locked for locked in lock.packages if locked.name not in packages)
+    packages |= store.add_all(rest, base=job.base, layout=job.layout, uv=job.uv, report=job.report)
+    parts = tuple(Part(package=packages[locked.name], override=locked.override) for locked in lock.packages)
+    manifest = describe_set(lock, parts, job.base)
+    if manifest.digest != generation.digest:
+        raise ProfileError(
+            f"generation {generation.number} cannot be rebuilt as it was: its sources or its base have changed",
+            hint="`vpm-env build` makes a set of what there is now",
+        )
+    path = job.layout.overlay(job.base.key, manifest.digest)
+    with fs.locked(join(job.layout.flocks, f"overlay-{job.base.key}-{manifest.digest}")):
+        link(job.layout, job.base, job.env, parts, path)
+        overlay.seal(path, manifest)
+
+
+def read_config(found: Scope) -> Config:
+    """Read the config in scope; raise `ConfigError` where there is none."""
+    if found.config_file is None:
+        problem = Problem(place=Place(file="plugins.yaml"), key="", text="no config was found")
+        raise ConfigError((problem,), hint="`vpm-env init` writes one; `--config FILE` names another")
+    return read(found.config_file, env=found.env)
+
+
+@contextmanager
+def _building(profile: Profile, found: Scope, report: Reporter) -> Iterator[None]:
+    """Let one build at a time work on a profile, and no gc meanwhile."""
+    flocks, wait, told = found.layout.flocks, found.lock_wait, _waiting(report)
+    with (
+        fs.locked(join(flocks, f"build-{profile.name}-{profile.base_key}"), wait=wait, on_wait=told),
+        fs.locked(join(flocks, GC_LOCK), wait=wait, on_wait=told, shared=True),
+    ):
+        yield
+
+
+def _job(
+    found: Scope,
+    config: Config,
+    base: Base,
+    profile: Profile,
+    request: Request,
+    report: Reporter,
+    *,
+    previous: Lock | None = None,
+) -> Job:
+    lock, lock_file = (previous, "") if previous else previous_lock(config, base, profile)
+    return Job(
+        config=config,
+        base=base,
+        layout=found.layout,
+        env=found.env,
+        uv=configure(config, found.env, found.layout, offline=request.offline),
+        request=request,
+        previous=lock,
+        lock_file=lock_file,
+        report=report,
+    )
+
+
+def previous_lock(config: Config, base: Base, profile: Profile) -> tuple[Lock | None, str]:
+    """Return the lock for such a base and where it is: beside the config, else in the home."""
+    beside, in_home = Path(config.file).parent / LOCK_NAME, Path(profile.path) / LOCK_NAME
+    lock = locks.read(beside)
+    if lock is None or is_for(lock, base):
+        writable = beside.exists() or os.access(beside.parent, os.W_OK)
+        return (lock, str(beside)) if writable else (locks.read(in_home), str(in_home))
+    return locks.read(in_home), str(in_home)
+
+
+def is_for(lock: Lock, base: Base) -> bool:
+    """Tell whether a lock was made for such a base: the same platform and engine, wherever it is installed."""
+    mine = locks.base_record(base)
+    return all(lock.base.get(name) == mine[name] for name in ("soabi", "platform", "engine", "engine_version"))
+
+
+def _write_lock(job: Job, profile: Profile, lock: Lock) -> str:
+    """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
+    text, in_home = locks.dump(lock), join(profile.path, LOCK_NAME)
+    if job.previous is not None and locks.dump(job.previous) == text:
+        return job.lock_file
+    for path in dict.fromkeys((job.lock_file, in_home)):
+        try:
+            fs.make_dirs(os.path.dirname(path))
+            fs.write_atomic(path, text.encode())
+            return path
+        except OSError as error:
+            job.report.note(f"the lock cannot be written to `{path}`: {error.strerror}")
+    return in_home
+
+
+def _record(job: Job, profile: Profile, assembled: Assembled, inputs: dict[str, Any]) -> Generation:
+    assert assembled.manifest is not None
+    manifest = assembled.manifest
+    generation = Generation(
+        number=0,
+        digest=manifest.digest,
+        base_key=profile.base_key,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        state="untried",
+        keep=False,
+        config=job.config.file,
+        base=manifest.base,
+        inputs=inputs,
+        packages=[[member.name, member.version, member.plugin, member.editable] for member in manifest.members],
+        left_out=assembled.lock.left_out,
+        reason="build",
+    )
+    with open(job.config.file, "rb") as stream:
+        content = stream.read()
+    return profiles.add(profile, generation, config=content, lock=locks.dump(assembled.lock))
+
+
+def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
+    return {
+        "config_sha256": job.config.sha256,
+        "config_digest": job.config.digest,
+        "base_digest": job.base.digest,
+        "lock_file": lock_file,
+        "lock_sha256": file_digest(lock_file),
+        "local_sources": {
+            plugin.name: [plugin.source.path, plugin.source.editable, sources.fingerprint(plugin.source, job.env)]
+            for plugin in job.config.enabled
+            if isinstance(plugin.source, Local)
+        },
+    }
+
+
+def _changes(profile: Profile, assembled: Assembled, found: Scope) -> tuple[Change, ...]:
+    """Compare the set with the current one."""
+    number = profiles.current(profile)
+    old = profiles.read(profile, number) if number is not None else None
+    manifest = overlay.get(found.layout, profile.base_key, old.digest) if old else None
+    before = {member.name: (member.version, member.key, member.size) for member in manifest.members} if manifest else {}
+    after: dict[str, tuple[str, str, int | None]] = {}
+    for locked in assembled.lock.packages:
+        package = assembled.packages.get(locked.name)
+        after[locked.name] = (locked.version, package.key if package else "", package.size if package else None)
+    return changes(before, after)
+
+
+def _outcome(
+    kind: str,
+    generation: Generation | None,
+    profile: Profile,
+    planned: tuple[Change, ...],
+    job: Job,
+    assembled: Assembled,
+) -> Outcome:
+    number = profiles.current(profile)
+    return Outcome(
+        kind=kind,
+        generation=generation,
+        before=profiles.read(profile, number) if number is not None else None,
+        changes=planned,
+        assembled=assembled,
+        base=job.base,
+        notes=job.config.notes,
+    )
+
+
+def _waiting(report: Reporter) -> Any:
+    def told(holder: str, seconds: float) -> None:
+        if seconds >= 2:
+            report.note(f"waiting for {holder}, {seconds:.0f} s so far")
+
+    return told

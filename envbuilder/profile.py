@@ -1,0 +1,278 @@
+"""Profiles: numbered generations, the order in which they became current, and `current` itself.
+
+`profiles/<name>/<base key>/` holds, for each generation N, `generations/N` (a symlink to its overlay), `N.json` (its
+record), `N.plugins.yaml` and `N.pylock.toml`; and `order.json` and `current`. The records stay when the overlay is
+collected, so a collected set can be rebuilt. Numbers only rise.
+
+A switch is: `order.json`, then `current` by one rename. `order.json` keeps the order before and after, so whichever
+of the two a crash leaves `current` at, the order that fits it is there.
+
+This module is on `rollback`'s path: no dataclass, no pathlib.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from os.path import basename, isfile, join
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder import fs
+from envbuilder.digest import is_sealed, sealed
+from envbuilder.errors import HomeError, ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from envbuilder.paths import Layout
+
+    OnWait = Callable[[str, float], None] | None
+
+FORMAT = 1
+STATES = ("untried", "good", "bad")
+_REMEMBERED_SWITCHES = 10_000
+
+
+class Profile(NamedTuple):
+    """The history of one profile for one base."""
+
+    layout: Layout
+    name: str
+    base_key: str
+
+    @property
+    def path(self) -> str:
+        return self.layout.profile(self.name, self.base_key)
+
+    @property
+    def current(self) -> str:
+        return join(self.path, "current")
+
+    def file(self, number: int, suffix: str) -> str:
+        """Name a generation's file: `json`, `plugins.yaml` or `pylock.toml`."""
+        return join(self.path, "generations", f"{number}.{suffix}")
+
+    def pointer(self, number: int) -> str:
+        """Name a generation's symlink to its overlay."""
+        return join(self.path, "generations", str(number))
+
+
+class Generation(NamedTuple):
+    """A numbered revision of a profile.
+
+    `inputs` are the digests of what it was built from; `packages` are `[name, version, plugin, editable]`; `created`
+    is an ISO 8601 time in UTC; `base` has `prefix`, `label`, `engine` and `engine_version`; `left_out` is optional
+    plugin → why; `state` is one of `STATES`.
+    """
+
+    number: int
+    digest: str
+    base_key: str
+    created: str
+    state: str
+    keep: bool
+    config: str
+    base: dict[str, str]
+    inputs: dict[str, Any]
+    packages: list[list[Any]]
+    left_out: dict[str, str]
+    reason: str
+
+
+class Order(NamedTuple):
+    """In which order generations became current (the last one is), whether the profile is held, and when it switched.
+
+    `switches` are `[number, seconds since the epoch, verb]`, oldest first.
+    """
+
+    numbers: list[int]
+    held: bool
+    switches: list[list[Any]]
+
+
+def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> AbstractContextManager[None]:
+    """Hold the profile's lock; everything here that writes wants it held."""
+    return fs.locked(join(profile.layout.flocks, f"profile-{profile.name}-{profile.base_key}"), wait=wait, on_wait=on_wait)
+
+
+def current(profile: Profile) -> int | None:
+    """Return the number of the current generation; None where there is none."""
+    name = basename(_readlink(profile.current) or "")
+    return int(name) if name.isdigit() else None
+
+
+def numbers(profile: Profile) -> list[int]:
+    """List the numbers of all generations, collected ones included, ascending."""
+    names = (name[:-5] for name in _listdir(join(profile.path, "generations")) if name.endswith(".json"))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def read(profile: Profile, number: int) -> Generation:
+    """Return a generation's record; raise `ProfileError` when there is none or it cannot be read."""
+    try:
+        with open(profile.file(number, "json"), encoding="utf-8") as stream:
+            record = json.load(stream)
+        if record.pop("format") > FORMAT:
+            raise HomeError(home=profile.layout.home, reason="is newer than this vpm-env", hint="upgrade vpm-env")
+        return Generation(**record)
+    except FileNotFoundError:
+        raise ProfileError(
+            f"the profile `{profile.name}` has no generation {number}", hint="see `vpm-env history`"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProfileError(f"the record of generation {number} cannot be read: {error}") from None
+
+
+def generations(profile: Profile) -> list[Generation]:
+    """Return every generation's record, ascending."""
+    return [read(profile, number) for number in numbers(profile)]
+
+
+def newest(profile: Profile) -> Generation | None:
+    """Return the generation with the highest number."""
+    known = numbers(profile)
+    return read(profile, known[-1]) if known else None
+
+
+def order(profile: Profile) -> Order:
+    """Return the order that fits `current`, whichever side of a crash it is on."""
+    record = _read_order(profile)
+    now = current(profile)
+    if now is None:
+        return Order(numbers=[], held=False, switches=record["switches"])
+    for numbers_then, held in ((record["order"], record["held"]), (record["before"], record["held_before"])):
+        if numbers_then and numbers_then[-1] == now:
+            return Order(numbers=numbers_then, held=held, switches=record["switches"])
+    return Order(numbers=[now], held=False, switches=record["switches"])
+
+
+def add(profile: Profile, generation: Generation, *, config: bytes, lock: str) -> Generation:
+    """Record a new generation, under the number after the highest, without switching to it; return it numbered."""
+    number = max(numbers(profile), default=0) + 1
+    numbered = generation._replace(number=number)
+    fs.make_dirs(join(profile.path, "generations"))
+    fs.write_atomic(profile.file(number, "plugins.yaml"), config)
+    fs.write_atomic(profile.file(number, "pylock.toml"), lock.encode())
+    _point(profile, number, generation.digest)
+    fs.write_json(profile.file(number, "json"), {"format": FORMAT, **numbered._asdict()})
+    return numbered
+
+
+def rewrite(profile: Profile, generation: Generation) -> None:
+    """Write a generation's record again: its inputs were seen to lead to the same set."""
+    fs.write_json(profile.file(generation.number, "json"), {"format": FORMAT, **generation._asdict()})
+
+
+def point(profile: Profile, generation: Generation) -> None:
+    """Make a generation's symlink again, after its overlay was collected and rebuilt."""
+    _point(profile, generation.number, generation.digest)
+
+
+def unpoint(profile: Profile, number: int) -> None:
+    """Remove a generation's symlink: its overlay is to be collected."""
+    fs.remove(profile.pointer(number))
+
+
+def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[int] | None = None) -> None:
+    """Make a generation current: record the order, then one rename.
+
+    `after` is the whole order afterwards (a rollback's is shorter); by default the generation goes on top.
+    """
+    before = order(profile)
+    numbers_then = after if after is not None else _pushed(before.numbers, number)
+    switches = [*before.switches, [number, time.time(), verb]][-_REMEMBERED_SWITCHES:]
+    record = {
+        "format": FORMAT,
+        "order": numbers_then,
+        "held": hold,
+        "before": before.numbers,
+        "held_before": before.held,
+        "switches": switches,
+    }
+    fs.write_json(join(profile.path, "order.json"), sealed(record))
+    fs.replace_symlink(profile.current, f"generations/{number}")
+
+
+def rollback_order(profile: Profile, to: int | None = None) -> list[int]:
+    """Return the order after a rollback: past bad generations, or back to `to`; its last is the target.
+
+    Raise `ProfileError` when there is nothing to go back to.
+    """
+    numbers_then = order(profile).numbers
+    if to is not None:
+        read(profile, to)
+        at = _last_index(numbers_then, to)
+        return numbers_then[: at + 1] if at is not None else _pushed(numbers_then, to)
+    rest = numbers_then[:-1]
+    while rest and (rest[-1] == numbers_then[-1] or read(profile, rest[-1]).state == "bad"):
+        rest = rest[:-1]
+    if not rest:
+        raise ProfileError(
+            f"the profile `{profile.name}` has no earlier generation to roll back to", hint="see `vpm-env history`"
+        )
+    return rest
+
+
+def rollback_target(profile: Profile) -> int | None:
+    """Return the generation that a rollback would make current, if there is one."""
+    try:
+        return rollback_order(profile)[-1]
+    except ProfileError:
+        return None
+
+
+def mark(profile: Profile, number: int, *, state: str) -> None:
+    """Set a generation's state."""
+    rewrite(profile, read(profile, number)._replace(state=state))
+
+
+def is_on_disk(profile: Profile, generation: Generation) -> bool:
+    """Tell whether a generation's overlay is there and finished."""
+    return isfile(join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json"))
+
+
+def all_profiles(layout: Layout) -> Iterator[Profile]:
+    """Name every profile for every base."""
+    for name in sorted(_listdir(layout.profiles)):
+        for base_key in sorted(_listdir(join(layout.profiles, name))):
+            yield Profile(layout=layout, name=name, base_key=base_key)
+
+
+def _point(profile: Profile, number: int, digest: str) -> None:
+    target = os.path.relpath(profile.layout.overlay(profile.base_key, digest), join(profile.path, "generations"))
+    if _readlink(profile.pointer(number)) != target:
+        fs.replace_symlink(profile.pointer(number), target)
+
+
+def _readlink(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _pushed(numbers_then: list[int], number: int) -> list[int]:
+    return numbers_then if numbers_then[-1:] == [number] else [*numbers_then, number]
+
+
+def _last_index(numbers_then: list[int], number: int) -> int | None:
+    return next((at for at in range(len(numbers_then) - 1, -1, -1) if numbers_then[at] == number), None)
+
+
+def _read_order(profile: Profile) -> dict[str, Any]:
+    empty: dict[str, Any] = {"order": [], "held": False, "before": [], "held_before": False, "switches": []}
+    try:
+        with open(join(profile.path, "order.json"), encoding="utf-8") as stream:
+            record = json.load(stream)
+        return record if is_sealed(record) else empty
+    except (OSError, ValueError, TypeError):
+        return empty
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,140 @@
+"""Check an artifact against its own word: the archive's members, and RECORD against the tree that was installed.
+
+Installers neither check the hashes of RECORD nor refuse every member that leads outside; nothing enters the store
+before it was checked here.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import os
+import posixpath
+import re
+import stat
+import zipfile
+from os.path import join
+from typing import TYPE_CHECKING, NamedTuple
+
+from envbuilder.errors import PackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SHOWN_PROBLEMS = 20
+UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+_HASHES = frozenset({"sha256", "sha384", "sha512"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class _Row(NamedTuple):
+    """One line of RECORD: its path below the prefix, and its hash as it stands."""
+
+    path: str
+    hash: str
+
+
+def check_members(wheel: str, *, package: str) -> None:
+    """Refuse a wheel with members that an installer would drop, move or follow: told apart only in the archive."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile) as error:
+        raise PackageError(package=package, problems=(f"is no wheel: {error}",)) from None
+    _refuse(package, [problem for member in members for problem in _member_problems(member)])
+
+
+def check_record(prefix: str, site: str, dist_info: str, *, package: str) -> None:
+    """Refuse a tree that is not what its RECORD says, no more and no less; raise `PackageError` with all problems."""
+    _refuse(package, list(_record_problems(prefix, site, dist_info)))
+
+
+def walk(root: str) -> Iterator[str]:
+    """Name everything below `root` that is no directory, relative to it, with slashes."""
+    for folder, folders, names in os.walk(root):
+        links = [name for name in folders if os.path.islink(join(folder, name))]
+        yield from (os.path.relpath(join(folder, name), root) for name in names + links)
+
+
+def is_bytecode(path: str) -> bool:
+    """Tell whether a path is a cached compilation, which is in no key; a sourceless `.pyc` is content."""
+    return path.endswith(".pyc") and posixpath.basename(posixpath.dirname(path)) == "__pycache__"
+
+
+def _member_problems(member: zipfile.ZipInfo) -> Iterator[str]:
+    name = member.orig_filename
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", name):
+        yield f"its member {name!r} leads outside"
+    if _CONTROL.search(name):
+        yield f"its member {name!r} has control characters in its name"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        yield f"its member {name!r} is a symbolic link"
+
+
+def _record_problems(prefix: str, site: str, dist_info: str) -> Iterator[str]:
+    """Compare RECORD with the tree, both ways."""
+    own = posixpath.join(os.path.relpath(site, prefix), dist_info)
+    present = {path for path in walk(prefix) if not is_bytecode(path)} - {".lock"}
+    try:
+        rows = list(_rows(join(site, dist_info, "RECORD"), os.path.relpath(site, prefix)))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        yield f"its RECORD cannot be read: {error}"
+        return
+    listed = {row.path for row in rows}
+    unhashed = {posixpath.join(own, name) for name in UNHASHED}
+    for row in rows:
+        yield from _row_problems(prefix, row, present, unhashed)
+    yield from (f"{_shown(path)} is not in its RECORD" for path in sorted(present - listed - unhashed))
+
+
+def _rows(record: str, site: str) -> Iterator[_Row]:
+    with open(record, encoding="utf-8", newline="") as stream:
+        for row in csv.reader(stream):
+            if row:
+                path = row[0] if row[0].startswith("/") else posixpath.normpath(posixpath.join(site, row[0]))
+                yield _Row(path=path, hash=row[1] if len(row) > 1 else "")
+
+
+def _row_problems(prefix: str, row: _Row, present: set[str], unhashed: set[str]) -> Iterator[str]:
+    path = row.path
+    if path.startswith("/") or path.split("/")[0] == "..":
+        yield f"its RECORD names {_shown(path)}, which leads outside"
+    elif _CONTROL.search(path):
+        yield f"its RECORD names {path!r}, with control characters"
+    elif is_bytecode(path) or path in unhashed:
+        return
+    elif path not in present:
+        yield f"{_shown(path)} of its RECORD is missing"
+    elif not stat.S_ISREG(os.lstat(join(prefix, path)).st_mode):
+        yield f"{_shown(path)} is no regular file"
+    elif not _hash_holds(join(prefix, path), row.hash):
+        yield f"{_shown(path)} is not what its RECORD says" if row.hash else f"{_shown(path)} has no hash in its RECORD"
+
+
+def _hash_holds(path: str, said: str) -> bool:
+    algorithm, _, value = said.partition("=")
+    if algorithm not in _HASHES:
+        return False
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == value.rstrip("=")
+
+
+def _shown(path: str) -> str:
+    inner = re.sub(r"^lib(64)?/[^/]+/site-packages/", "", path)
+    return f"`{inner}`" if inner.isprintable() else repr(inner)
+
+
+def _refuse(package: str, problems: list[str]) -> None:
+    if len(problems) > SHOWN_PROBLEMS:
+        problems = [*problems[:SHOWN_PROBLEMS], f"and {len(problems) - SHOWN_PROBLEMS} more"]
+    if problems:
+        raise PackageError(
+            package=package,
+            problems=tuple(problems),
+            hint="its files are not the ones it was published with; delete uv's cache, or tell its author",
+        )

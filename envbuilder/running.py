@@ -1,0 +1,50 @@
+"""`vpm-env run`: start a command in the current set, without a hook."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+from envbuilder import fs, overlay, process
+from envbuilder.base import describe
+from envbuilder.errors import ProfileError, UsageError
+from envbuilder.scope import profile_of
+from envbuilder.status import drifted
+from envbuilder.switching import chosen
+
+if TYPE_CHECKING:
+    from envbuilder.report import Reporter
+    from envbuilder.scope import Scope
+
+
+def run(found: Scope, command: list[str], *, number: int | None, report: Reporter) -> NoReturn:
+    """Become `command`, with the overlay's and the base's scripts on PATH and the overlay's lease held.
+
+    Generation `number`, or the current one. Raise `ProfileError` where there is none for this base as it is now.
+    """
+    base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
+    profile = profile_of(found, base)
+    generation = chosen(profile, number)
+    path = found.layout.overlay(base.key, generation.digest)
+    manifest = overlay.read(path)
+    if manifest is None:
+        raise ProfileError(
+            f"the overlay of generation {generation.number} is damaged", hint="run `vpm-env build --force`"
+        )
+    for change in drifted(manifest, base, generation.number):
+        report.warn(f"the base has changed: {change}; `vpm-env build` makes a set for it")
+    variables = environment_for(path, base.scripts, f"{base.key}:{generation.digest}", found.env.variables)
+    fs.hold_lease(os.path.join(path, overlay.LEASE))
+    try:
+        process.become(command, env=variables)
+    except FileNotFoundError:
+        raise UsageError(f"there is no command `{command[0]}` in the set, in the base or on PATH") from None
+    except OSError as error:
+        raise UsageError(f"`{command[0]}` cannot be started: {error.strerror}") from None
+
+
+def environment_for(path: str, base_scripts: str, pin: str, variables: dict[str, str] | os._Environ[str]) -> dict[str, str]:
+    """Return the variables of a process that runs in the overlay at `path`."""
+    search = [os.path.join(path, "bin"), base_scripts, variables.get("PATH") or os.defpath]
+    own = {"PATH": os.pathsep.join(search), "VIRTUAL_ENV": path, "VPM_ENV_PIN": pin}
+    return {name: value for name, value in variables.items() if name != "PYTHONHOME"} | own

@@ -1,0 +1,301 @@
+"""The start-up hook in a base: install, uninstall, inspect. The only thing that vpm-env ever writes there.
+
+Order makes it safe at every moment: modules, their compiled form, metadata, and last the `.pth` that imports them;
+the `.pth` goes first. Nothing is removed but what is as it was written.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from os.path import abspath, dirname, exists, isdir, isfile, join, relpath
+from typing import TYPE_CHECKING, Any
+
+from envbuilder import fs, process
+from envbuilder import hook_files as files
+from envbuilder.errors import BaseError, CommandFailed
+from envbuilder.hook_files import HOOK, LINE, MODULES, PTH, Settings
+from envbuilder.paths import environment
+from envbuilder.report import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from envbuilder.base import Base
+    from envbuilder.paths import Layout
+
+# The hook runs at every start, under -O and -OO too; without its .pyc each would cost milliseconds more. A hash that
+# is not checked holds where image layers normalise the times of files.
+_COMPILE = """
+import py_compile, sys
+mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+for path in sys.argv[1:]:
+    for level in (0, 1, 2) if path.endswith("_vpm_env_hook.py") else (0,):
+        print(py_compile.compile(path, doraise=True, optimize=level, invalidation_mode=mode))
+"""
+_MADE_FOR = {
+    "VERSION": "it is of vpm-env {0}, this is {1}",
+    "FORMAT": "it knows homes of format {0}, this vpm-env writes {1}",
+    "PREFIX": "it was made for `{0}`, this is `{1}`",
+    "BASE_KEY": "it was made for the base {0}, this is {1}",
+}
+_RAN = "import sys; print(getattr(sys.modules.get('_vpm_env_hook'), '__file__', ''))"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Installed:
+    """What `install` wrote: absolute paths, below `folder`."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HookStatus:
+    """What hook a base has.
+
+    `installed` says that its interpreter imports one when it starts. `version`, `home`, `profile`, `prefix` and
+    `base_key` are what stands in it ("" where that cannot be read), `problems` are reasons to install it again.
+    """
+
+    folder: str
+    installed: bool
+    version: str = ""
+    home: str = ""
+    profile: str = ""
+    prefix: str = ""
+    base_key: str = ""
+    trust_owner: tuple[int, ...] = ()
+    trust_home: bool = False
+    problems: tuple[str, ...] = ()
+
+    @property
+    def intact(self) -> bool:
+        """Tell whether every file is as it was written, for this base and by this version."""
+        return self.installed and not self.problems
+
+    @property
+    def text(self) -> str:
+        """Say it in one line."""
+        if not self.installed:
+            return f"not installed in `{self.folder}`"
+        told = f"{self.version} in `{self.folder}`, for profile `{self.profile}` of `{self.home}`"
+        return "; ".join((told, *self.problems))
+
+
+def install(
+    base: Base,
+    *,
+    layout: Layout,
+    profile: str,
+    command: tuple[str, ...],
+    trust_owner: tuple[int, ...] = (),
+    trust_home: bool = False,
+) -> Installed:
+    """Write the hook into the base, over an older one; see `Settings` for what is baked in.
+
+    Raise `BaseError` where that cannot be done, or must not be.
+    """
+    settings = Settings(layout.home, profile, command, trust_owner, trust_home)
+    _require_writable(base)
+    _require_trusted(base, settings)
+    try:
+        written = _write(base, settings)
+    except (OSError, CommandFailed) as error:
+        raise BaseError(f"the hook cannot be written into `{base.purelib}`: {error}") from None
+    _require_running(base)
+    return Installed(folder=base.purelib, files=tuple(join(base.purelib, name) for name in written))
+
+
+def show(
+    base: Base,
+    *,
+    layout: Layout,
+    profile: str,
+    command: tuple[str, ...],
+    trust_owner: tuple[int, ...] = (),
+    trust_home: bool = False,
+) -> str:
+    """Return every text that `install` writes, each under its path."""
+    settings = Settings(layout.home, profile, command, trust_owner, trust_home)
+    texts = {**files.sources(base, settings), **files.metadata(base), PTH: LINE}
+    return "\n".join(f"# {join(base.purelib, name)}\n{text.decode()}" for name, text in texts.items())
+
+
+def uninstall(base: Base, *, reporter: Reporter | None = None) -> tuple[str, ...]:
+    """Take the hook out of the base and return the removed paths; what is not as it was written stays, and is told.
+
+    Raise `BaseError` when the `.pth` has other lines than ours, or when the folder cannot be written to.
+    """
+    if not (exists(join(base.purelib, PTH)) or files.dist_infos(base.purelib)):
+        return ()
+    _require_writable(base)
+    _require_own_line(base.purelib)
+    try:
+        return tuple(_remove(base.purelib, reporter or Reporter()))
+    except OSError as error:
+        raise BaseError(f"the hook cannot be removed from `{base.purelib}`: {error}") from None
+
+
+def inspect(base: Base) -> HookStatus:
+    """Say what hook the base has, and what is wrong with it; writes and starts nothing."""
+    folder = base.purelib
+    line = LINE.strip() in files.content_of(join(folder, PTH)).splitlines()
+    if not (line and isfile(join(folder, HOOK))):
+        return HookStatus(folder=folder, installed=False)
+    known = files.constants(folder)
+    return HookStatus(
+        folder=folder,
+        installed=True,
+        version=str(known.get("VERSION", "")),
+        home=str(known.get("HOME", "")),
+        profile=str(known.get("PROFILE", "")),
+        prefix=str(known.get("PREFIX", "")),
+        base_key=str(known.get("BASE_KEY", "")),
+        trust_owner=tuple(known.get("TRUSTED_OWNERS", ())),
+        trust_home=bool(known.get("TRUST_HOME")),
+        problems=tuple(_problems(base, known)),
+    )
+
+
+def _problems(base: Base, known: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in files.expected(base).items():
+        if known.get(name) != value:
+            yield _MADE_FOR[name].format(known.get(name, "unknown"), value)
+    recorded = files.recorded(base.purelib)
+    if not recorded:
+        yield "its RECORD is missing"
+    for name, digest in recorded.items():
+        if not files.is_as_recorded(base.purelib, name, digest):
+            yield f"`{name}` is not as it was written"
+    if not files.compiled(base.purelib, HOOK, f"cpython-{base.python_version.replace('.', '')}"):
+        yield f"it is not compiled for Python {base.python_version}"
+
+
+def _write(base: Base, settings: Settings) -> list[str]:
+    """Write everything in its order, and what an older hook had and this one has not goes last."""
+    folder = base.purelib
+    before = _present(folder)
+    sources = files.sources(base, settings)
+    for name, content in sources.items():
+        _write_file(folder, name, content)
+    names = [*sources, *_compile(base, sources)]
+    for name, content in files.metadata(base).items():
+        _write_file(folder, name, content)
+        names.append(name)
+    record, content = files.record(folder, names)
+    _write_file(folder, record, content)
+    _write_file(folder, PTH, LINE)
+    written = [*names, record, PTH]
+    for name in before - set(written):
+        fs.remove(join(folder, name))
+        fs.remove_empty_dir(dirname(join(folder, name)))
+    return written
+
+
+def _write_file(folder: str, name: str, content: bytes) -> None:
+    """Write one file, readable for all whatever the umask: others than the writer start this Python too."""
+    path = join(folder, name)
+    _make_dir(dirname(path))
+    fs.write_atomic(path, content)
+    fs.set_mode(path, 0o644)
+
+
+def _make_dir(path: str) -> None:
+    if not isdir(path):
+        fs.make_dirs(path)
+        fs.set_mode(path, 0o755)
+
+
+def _compile(base: Base, sources: Iterable[str]) -> list[str]:
+    """Let the base's own interpreter compile the modules; return the paths of the results."""
+    paths = [join(base.purelib, name) for name in sources]
+    for path in paths:
+        _make_dir(join(dirname(path), "__pycache__"))
+    told = process.check([base.python, "-I", "-B", "-c", _COMPILE, *paths], env=_variables(), timeout=120)
+    return [relpath(line, base.purelib) for line in told.splitlines()]
+
+
+def _variables() -> dict[str, str]:
+    """Return the environment for the base's interpreter: without what steers Python, and with the hook off."""
+    kept = {name: value for name, value in environment().variables.items() if not name.startswith("PYTHON")}
+    return {**kept, "VPM_ENV_DISABLE": "1"}
+
+
+def _remove(folder: str, reporter: Reporter) -> Iterator[str]:
+    recorded = files.recorded(folder)
+    for name in sorted(_present(folder), key=lambda name: (name != PTH, name)):
+        path = join(folder, name)
+        if name == PTH or name.endswith("/RECORD") or _is_removable(folder, name, recorded):
+            fs.remove(path)
+            fs.remove_empty_dir(dirname(path))
+            yield path
+        else:
+            reporter.warn(f"`{path}` stays: it is not as it was written")
+
+
+def _is_removable(folder: str, name: str, recorded: Mapping[str, str]) -> bool:
+    """Tell whether a file is as it was written; a compiled one goes with the module that it is made of."""
+    if name.endswith(".pyc"):
+        parent, _, file = name.rpartition("__pycache__/")
+        name = f"{parent}{file.split('.')[0]}.py"
+        return not exists(join(folder, name)) or files.is_as_recorded(folder, name, recorded.get(name, ""))
+    return files.is_as_recorded(folder, name, recorded.get(name, ""))
+
+
+def _present(folder: str) -> set[str]:
+    """Name every file of a hook that is there: what RECORD lists, and what it forgot to."""
+    paths = [join(folder, name) for name in (*MODULES[:2], PTH, *files.recorded(folder))]
+    paths += [join(dist_info, name) for dist_info in files.dist_infos(folder) for name in os.listdir(dist_info)]
+    paths += [path for module in MODULES[:2] for path in files.compiled(folder, module)]
+    return {relpath(path, folder) for path in paths if isfile(path)}
+
+
+def _require_writable(base: Base) -> None:
+    folder = _nearest(base.purelib)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BaseError(
+            f"`{folder}` of the base is not writable by this user",
+            hint="run `vpm-env hook` as its owner, or do without the hook: `vpm-env run -- COMMAND`",
+        )
+
+
+def _require_trusted(base: Base, settings: Settings) -> None:
+    """Refuse to let the home's owner run code as everybody who uses the base."""
+    home, folder = _nearest(settings.home), _nearest(base.purelib)
+    owner, trusted = os.stat(home).st_uid, {0, os.stat(folder).st_uid, *settings.trust_owner}
+    if owner not in trusted and not settings.trust_home:
+        raise BaseError(
+            f"the base `{base.prefix}` belongs to uid {os.stat(folder).st_uid} and `{home}` to uid {owner}: "
+            f"the hook would run what uid {owner} puts there as everybody who starts this Python",
+            hint=f"name a home of the base's owner with `--home`, or trust this one with `--trust-owner {owner}`",
+        )
+
+
+def _nearest(path: str) -> str:
+    """Return the first of `path` and its parents that exists."""
+    path = abspath(path)
+    while not exists(path):
+        path = dirname(path)
+    return path
+
+
+def _require_own_line(folder: str) -> None:
+    """Refuse where others rely on the `.pth`: without its module, each start of Python would complain."""
+    content = files.content_of(join(folder, PTH))
+    if content not in (b"", LINE):
+        raise BaseError(
+            f"`{join(folder, PTH)}` was changed by somebody else",
+            hint=f"remove the line `{LINE.decode().strip()}` and keep the rest under another name, then run this again",
+        )
+
+
+def _require_running(base: Base) -> None:
+    """Start the base's interpreter and look whether it ran the hook; take it out again if not."""
+    told = process.run([base.python, "-c", _RAN], env=_variables(), timeout=120)
+    if told.code or told.stdout.strip() != join(base.purelib, HOOK):
+        uninstall(base)
+        raise BaseError(
+            f"`{base.python}` does not run the `.pth` files of `{base.purelib}`",
+            hint="do without the hook: `vpm-env run -- COMMAND`",
+        )

@@ -1,0 +1,303 @@
+"""The store: every package once, checked, compiled, read-only. The only room that writes `store/` and `sources/`.
+
+A package is staged on the same file system, and published by one rename after one `syncfs`: it is there as a whole
+or not at all. Locks are taken per input in one order, so two builds that want the same packages never wait for one
+another in a circle, and the second finds what the first has made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from concurrent.futures import as_completed
+from contextlib import ExitStack
+from os.path import exists, isdir, isfile, join, lexists
+from typing import TYPE_CHECKING
+
+from envbuilder import build, fs, orders, process, unpack
+from envbuilder.digest import is_sealed, sealed, sha256_file
+from envbuilder.errors import SeveralErrors, SourceError, VpmError
+from envbuilder.package import SHORT, Package
+from envbuilder.record import is_bytecode, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from envbuilder.base import Base
+    from envbuilder.config import Plugin
+    from envbuilder.lock import LockedPackage
+    from envbuilder.orders import Order
+    from envbuilder.paths import Layout
+    from envbuilder.report import Reporter
+    from envbuilder.sources import Source
+    from envbuilder.uv import Uv
+
+    Result = Package | VpmError
+
+MANIFEST = "package.json"
+_WORKERS = 4
+_KEY = re.compile(r"[0-9a-f]{32}-.+-.+")
+_COMPILED = ".compiled-"
+"""Files whose names say for which interpreters a package's modules are compiled; in no key."""
+
+
+def add_locked(
+    locked: LockedPackage, *, base: Base, layout: Layout, uv: Uv, report: Reporter, build_isolation: bool = True
+) -> Package:
+    """Bring one package of an index into the store; one that is there already needs no network."""
+    not_isolated = frozenset() if build_isolation else frozenset({locked.name})
+    return add_all([locked], base=base, layout=layout, uv=uv, report=report, not_isolated=not_isolated)[locked.name]
+
+
+def add_all(
+    locked: Iterable[LockedPackage],
+    *,
+    base: Base,
+    layout: Layout,
+    uv: Uv,
+    report: Reporter,
+    not_isolated: frozenset[str] = frozenset(),
+) -> dict[str, Package]:
+    """Bring packages of an index into the store: name → package.
+
+    `not_isolated` are names of packages whose sdist is built with what the base has. Everything that can be had is
+    added before an error is raised: the only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
+    """
+    wanted = list(locked)
+    ordered = [
+        orders.of_locked(package, base=base, uv=uv, build_isolation=package.name not in not_isolated)
+        for package in wanted
+    ]
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report))
+    return {package.name: result for package, result in zip(wanted, made, strict=True)}
+
+
+def known(locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv) -> dict[str, Package]:
+    """Return those packages of an index that are in the store already: name → package."""
+    wanted = list(locked)
+    ordered = {package.name: orders.of_locked(package, base=base, uv=uv, build_isolation=True) for package in wanted}
+    found: dict[str, Result] = {}
+    _recall_into(found, ordered.values(), base, layout)
+    by_name = {name: found.get(order.digest) for name, order in ordered.items()}
+    return {name: package for name, package in by_name.items() if isinstance(package, Package)}
+
+
+def add_built(
+    source: Source, *, plugin: Plugin, base: Base, layout: Layout, uv: Uv, report: Reporter
+) -> tuple[Package, LockedPackage]:
+    """Bring one git or local source into the store, built where it is no wheel: the package and its lock entry."""
+    return add_all_built([(source, plugin)], base=base, layout=layout, uv=uv, report=report)[plugin.name]
+
+
+def add_all_built(
+    sources: Iterable[tuple[Source, Plugin]], *, base: Base, layout: Layout, uv: Uv, report: Reporter
+) -> dict[str, tuple[Package, LockedPackage]]:
+    """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
+    wanted = list(sources)
+    ordered = [orders.of_source(source, plugin, base=base, uv=uv) for source, plugin in wanted]
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report))
+    return {
+        plugin.name: (package, orders.entry(package, source, plugin))
+        for (source, plugin), package in zip(wanted, made, strict=True)
+    }
+
+
+def missing(
+    locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv, report: Reporter
+) -> list[str]:
+    """Add what can be had, and name the files that cannot: with `uv` offline, those that no cache has."""
+    wanted = list(locked)
+    ordered = [orders.of_locked(package, base=base, uv=uv, build_isolation=True) for package in wanted]
+    results = _have(ordered, base=base, layout=layout, report=report)
+    return [
+        build.file_name(package)
+        for package, result in zip(wanted, results, strict=True)
+        if isinstance(result, SourceError)
+    ]
+
+
+def get(layout: Layout, key: str) -> Package | None:
+    """Return the package of that key; None for one that is missing or whose manifest is damaged."""
+    try:
+        with open(join(layout.package(key), MANIFEST), encoding="utf-8") as stream:
+            record = json.load(stream)
+        package = Package.from_dict(record) if is_sealed(record) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return package if package and package.key == key else None
+
+
+def keys(layout: Layout) -> list[str]:
+    """Name every package in the store, damaged ones too."""
+    return sorted(name for name in _listdir(layout.store) if _KEY.fullmatch(name))
+
+
+def verify_package(layout: Layout, key: str) -> list[str]:
+    """Recompute a package from its files and return what is wrong with it; the manifest's word is not enough."""
+    root, package = layout.package(key), get(layout, key)
+    if package is None:
+        return [f"`{MANIFEST}` is missing or damaged"]
+    said = {file.path: file for file in package.files}
+    present = {path for path in walk(root) if not is_bytecode(path) and not path.startswith((MANIFEST, _COMPILED))}
+    problems = [f"`{path}` is missing" for path in sorted(said.keys() - present)]
+    problems += [f"`{path}` does not belong there" for path in sorted(present - said.keys())]
+    for path in sorted(said.keys() & present):
+        status = os.lstat(join(root, path))
+        if status.st_size != said[path].size or sha256_file(join(root, path)) != said[path].sha256:
+            problems.append(f"`{path}` has another content")
+        elif status.st_mode != said[path].mode | 0o100000:
+            problems.append(f"`{path}` has the mode {status.st_mode & 0o7777:o}, not {said[path].mode:o}")
+    return problems
+
+
+def discard(layout: Layout, key: str) -> None:
+    """Move a package to the trash, with its alias and what leads to it."""
+    alias = join(layout.store, key[:SHORT])
+    for name in _listdir(layout.sources):
+        if _key_in(join(layout.sources, name)) == key:
+            fs.remove(join(layout.sources, name))
+    if os.path.islink(alias) and os.readlink(alias) == join(key, "lib"):
+        fs.remove(alias)
+    if isdir(layout.package(key)):
+        fs.make_dirs(layout.trash)
+        fs.rename(layout.package(key), join(layout.trash, f"package-{key[:SHORT]}-{os.urandom(4).hex()}"))
+
+
+def size(layout: Layout, key: str) -> int:
+    """Count the bytes that a package occupies on the disk, compiled files included."""
+    root = layout.package(key)
+    paths = [root] + [join(folder, name) for folder, folders, names in os.walk(root) for name in folders + names]
+    statuses = [os.lstat(path) for path in paths if lexists(path)]
+    return 512 * sum({status.st_ino: status.st_blocks for status in statuses}.values())
+
+
+def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter) -> list[Result]:
+    """Have every package: recalled, or staged and published; an error in the place of one that cannot be had."""
+    found: dict[str, Result] = {}
+    _recall_into(found, ordered, base, layout)
+    wanted = {order.digest: order for order in ordered if order.digest not in found}
+    if wanted:
+        for folder in (layout.tmp, layout.store, layout.sources):
+            fs.make_dirs(folder)
+        with ExitStack() as held:
+            for digest in sorted(wanted):
+                held.enter_context(fs.locked(join(layout.flocks, f"store-{digest[:32]}.lock"), on_wait=_teller(report)))
+            # Whoever held a lock may have made what we want.
+            _recall_into(found, wanted.values(), base, layout)
+            _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)
+    return [found[order.digest] for order in ordered]
+
+
+def _recall_into(found: dict[str, Result], ordered: Iterable[Order], base: Base, layout: Layout) -> None:
+    for order in ordered:
+        key = _key_in(join(layout.sources, f"{order.digest}.json"))
+        package = get(layout, key) if key else None
+        if package:
+            _complete(package, base, layout)
+            found[order.digest] = package
+
+
+def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: Layout, report: Reporter) -> None:
+    """Stage all, bring them to the disk at once, publish them one by one."""
+    if not ordered:
+        return
+    with fs.staging(layout.tmp) as scratch:
+        staged = _stage_all(ordered, scratch, base, report)
+        fs.sync_tree(scratch)
+        for order in ordered:
+            result = staged[order.digest]
+            found[order.digest] = result
+            if isinstance(result, Package):
+                _publish(join(scratch, order.digest[:32], "package"), result, order, layout)
+        fs.sync_dir(layout.store)
+
+
+def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:
+    """Stage packages, some at a time."""
+    results: dict[str, Result] = {}
+    with process.workers(_WORKERS) as pool:
+        running = {pool.submit(_stage, order, join(scratch, order.digest[:32]), base): order for order in ordered}
+        for future in as_completed(running):
+            result = results[running[future].digest] = future.result()
+            if isinstance(result, Package):
+                report.step(f"{result.name} {result.version}", size=result.size)
+    return results
+
+
+def _stage(order: Order, folder: str, base: Base) -> Result:
+    target = join(folder, "package")
+    fs.make_dirs(target)
+    try:
+        package = order.stage(target, join(folder, "scratch"))
+        build.compile_tree(join(target, "lib"), base=base)
+        unpack.settle(target)
+    except VpmError as error:
+        return error
+    fs.remove_tree(join(folder, "scratch"))
+    fs.write_plain(join(target, f"{_COMPILED}{base.soabi}"), b"")
+    fs.write_plain(join(target, MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
+    return package
+
+
+def _publish(staged: str, package: Package, order: Order, layout: Layout) -> None:
+    final = layout.package(package.key)
+    if exists(final) and get(layout, package.key) is None:
+        discard(layout, package.key)
+    if lexists(final):
+        fs.remove_tree(staged)
+    else:
+        fs.rename(staged, final)
+    _link_alias(package.key, layout)
+    # Not synced: one that is lost or torn is a package that is made again.
+    record = sealed({"input": order.input, "key": package.key})
+    fs.write_plain(join(layout.sources, f"{order.digest}.json"), json.dumps(record).encode())
+
+
+def _link_alias(key: str, layout: Layout) -> None:
+    alias = join(layout.store, key[:SHORT])
+    if not os.path.islink(alias):
+        fs.link(join(key, "lib"), alias)
+
+
+def _complete(package: Package, base: Base, layout: Layout) -> None:
+    """Do what a crash, or a build for another interpreter, left undone; a store that is read-only stays as it is."""
+    root = layout.package(package.key)
+    try:
+        _link_alias(package.key, layout)
+        if not isfile(join(root, f"{_COMPILED}{base.soabi}")):
+            build.compile_tree(join(root, "lib"), base=base)
+            unpack.settle(root)
+            fs.write_plain(join(root, f"{_COMPILED}{base.soabi}"), b"")
+    except OSError:
+        pass
+
+
+def _key_in(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            record = json.load(stream)
+        return str(record["key"]) if is_sealed(record) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _unless_failed(results: list[Result]) -> list[Package]:
+    """Return the packages if there are no errors; those about missing files become one."""
+    lacking = [error for error in results if isinstance(error, SourceError)]
+    errors = [error for error in results if isinstance(error, VpmError) and error not in lacking]
+    if lacking:
+        errors.insert(0, SourceError(tuple(pair for error in lacking for pair in error.missing), hint=lacking[0].hint))
+    if len(errors) > 1:
+        raise SeveralErrors(tuple(errors))
+    if errors:
+        raise errors[0]
+    return [result for result in results if isinstance(result, Package)]
+
+
+def _teller(report: Reporter) -> Callable[[str, float], None]:
+    return lambda holder, seconds: report.note(f"waiting for {holder} ({seconds:.0f} s so far)")
+
+
+def _listdir(path: str) -> list[str]:
+    return os.listdir(path) if isdir(path) else []

@@ -1,0 +1,151 @@
+"""Metadata-only wheels: how the resolver is told what is there already, without the files.
+
+They are given to uv by URL. In a `--find-links` folder they would be candidates like any other, and uv would install
+the empty `setuptools` into its build environments.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from os.path import join
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from envbuilder import fs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envbuilder.base import Base, Distribution
+    from envbuilder.report import Reporter
+
+_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']|["']([^"']+)["']\s*==\s*extra\b""")
+_WHEEL = "Wheel-Version: 1.0\nGenerator: vpm-env\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stub:
+    """A metadata-only wheel on disk: its normalized name, its version (PEP 440's spelling), requirements and path."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...]
+    path: str
+
+    @property
+    def url(self) -> str:
+        """Return its path as a `file:` URL."""
+        return Path(self.path).as_uri()
+
+
+def write_stub(folder: str, *, name: str, version: str, requires: Iterable[str]) -> Stub:
+    """Write one stub into `folder`, with all of `requires` and every extra that they name.
+
+    Raise `InvalidVersion` for a version that is not PEP 440's.
+    """
+    spelled = str(Version(version))
+    lines = tuple(line for line in requires if parsed(line))
+    path = join(folder, f"{name.replace('-', '_')}-{spelled}-py3-none-any.whl")
+    fs.write_plain(path, _wheel(name, spelled, lines))
+    return Stub(name=name, version=spelled, requires=lines, path=path)
+
+
+def write_stubs(folder: str, base: Base, overrides: frozenset[str], report: Reporter) -> dict[str, Stub]:
+    """Write a stub for every distribution of the base, except `overrides`; return them by normalized name.
+
+    A stub has only the requirements behind extras, so that a base which contradicts itself blocks nobody; besides
+    them those that name one of `overrides`, so that what replaces a base package is held to the base's own needs.
+    A distribution without a usable version is left out, and `report` is told.
+    """
+    stubs = {}
+    for name, dist in base.distributions.items():
+        if name in overrides:
+            continue
+        try:
+            stubs[name] = write_stub(folder, name=name, version=dist.version, requires=_kept(dist, overrides))
+        except InvalidVersion:
+            report.note(f"the base's `{name}` has no usable version (`{dist.version}`): it is no fact to the resolver")
+    return stubs
+
+
+def requirers(base: Base, overrides: frozenset[str]) -> tuple[str, ...]:
+    """Name the base distributions that require one of `overrides`, behind no extra."""
+    if not overrides:
+        return ()
+    markers = base.markers
+    return tuple(
+        name
+        for name, dist in base.distributions.items()
+        if any(
+            canonicalize_name(requirement.name) in overrides and applies(requirement, markers)
+            for requirement in map(parsed, dist.requires)
+            if requirement
+        )
+    )
+
+
+def parsed(line: str) -> Requirement | None:
+    """Parse a `Requires-Dist` line; None for one that cannot be."""
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
+
+
+def applies(requirement: Requirement, markers: dict[str, str], extras: Iterable[str] = ()) -> bool:
+    """Tell whether a requirement counts where `markers` hold, with any of `extras` or without."""
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({**markers, "extra": extra}) for extra in ("", *extras))
+
+
+def without_bounds(requires: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Take the version bounds off the requirements on `names`; extras and markers stay."""
+    return tuple(_without_bound(line, frozenset(names)) for line in requires)
+
+
+def _without_bound(line: str, names: frozenset[str]) -> str:
+    requirement = parsed(line)
+    if requirement is None or canonicalize_name(requirement.name) not in names:
+        return line
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    marker = f"; {requirement.marker}" if requirement.marker else ""
+    return f"{requirement.name}{extras}{marker}"
+
+
+def _kept(dist: Distribution, overrides: frozenset[str]) -> list[str]:
+    # Parsing costs 30 µs a line and bases have thousands, hence the look at the text first.
+    return [line for line in dist.requires if ("extra" in line and _EXTRA.search(line)) or _names(line, overrides)]
+
+
+def _names(line: str, overrides: frozenset[str]) -> bool:
+    return bool(overrides) and canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) in overrides
+
+
+def _wheel(name: str, version: str, requires: tuple[str, ...]) -> bytes:
+    info = f"{name.replace('-', '_')}-{version}.dist-info"
+    extras = {first or second for line in requires for first, second in _EXTRA.findall(line)}
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Provides-Extra: {extra}" for extra in sorted(extras)]
+    lines += [f"Requires-Dist: {line}" for line in requires]
+    files = {f"{info}/METADATA": ("\n".join(lines) + "\n").encode(), f"{info}/WHEEL": _WHEEL.encode()}
+    record = "".join(f"{path},{_hash(content)},{len(content)}\n" for path, content in files.items())
+    files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(zipfile.ZipInfo(path, _TIME), content)
+    return buffer.getvalue()
+
+
+def _hash(content: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

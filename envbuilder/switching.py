@@ -1,0 +1,118 @@
+"""Move `current`: switch and roll back. No network, no resolver, no engine, no YAML.
+
+A generation whose overlay was collected is rebuilt by the `rebuild` that the caller hands in, so that this module
+need not know how; it is what the on-call person waits for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from envbuilder import profile as profiles
+from envbuilder.errors import ProfileError
+from envbuilder.profile import Generation, Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Rebuild = Callable[[Profile, Generation], None]
+
+
+class Switched(NamedTuple):
+    """What a switch did: the generation now current, the one before (None: there was none), and what is to be told."""
+
+    generation: Generation
+    before: Generation | None
+    rebuilt: bool
+    notes: tuple[str, ...]
+
+
+def rollback(
+    profile: Profile, *, to: int | None, bad: bool, wait: float, rebuild: Rebuild, wait_told: profiles.OnWait = None
+) -> Switched:
+    """Make the generation before current again, past bad ones, or `to`; mark the one left `bad` if so asked.
+
+    The profile is held afterwards: no build without changed input undoes this. Raise `ProfileError` when there is
+    nothing to go back to.
+    """
+    with profiles.locked(profile, wait=wait, on_wait=wait_told):
+        left = _current(profile)
+        if left is None:
+            raise ProfileError(*_nothing(profile))
+        if to is not None:
+            _require(profile, to)
+        after = profiles.rollback_order(profile, to)
+        target = profiles.read(profile, after[-1])
+        rebuilt = _ensure(profile, target, rebuild)
+        if bad:
+            profiles.mark(profile, left.number, state="bad")
+        profiles.switch(profile, target.number, verb="rollback", hold=True, after=after)
+        return Switched(target, left, rebuilt, _editable_notes(target))
+
+
+def switch(
+    profile: Profile, number: int, *, wait: float, rebuild: Rebuild, wait_told: profiles.OnWait = None
+) -> Switched:
+    """Make generation `number` current and hold the profile there. Raise `ProfileError` if there is no such one."""
+    with profiles.locked(profile, wait=wait, on_wait=wait_told):
+        before = _current(profile)
+        target = _require(profile, number)
+        rebuilt = _ensure(profile, target, rebuild)
+        profiles.switch(profile, number, verb="switch", hold=True)
+        return Switched(target, before, rebuilt, _editable_notes(target))
+
+
+def chosen(profile: Profile, number: int | None) -> Generation:
+    """Return generation `number`, or the current one; raise `ProfileError` if there is none or its overlay is gone."""
+    now = profiles.current(profile) if number is None else number
+    if now is None:
+        raise ProfileError(*_nothing(profile), hint="run `vpm-env build`")
+    generation = _require(profile, now)
+    if not profiles.is_on_disk(profile, generation):
+        raise ProfileError(
+            f"the overlay of generation {now} was collected", hint=f"`vpm-env switch {now}` rebuilds it from its lock"
+        )
+    return generation
+
+
+def _current(profile: Profile) -> Generation | None:
+    number = profiles.current(profile)
+    return None if number is None else profiles.read(profile, number)
+
+
+def _require(profile: Profile, number: int) -> Generation:
+    """Return generation `number` of this base; one that another base has is refused, naming both."""
+    if number in profiles.numbers(profile):
+        return profiles.read(profile, number)
+    for other in profiles.all_profiles(profile.layout):
+        if other.name == profile.name and number in profiles.numbers(other):
+            theirs = profiles.read(other, number).base["label"]
+            raise ProfileError(
+                f"generation {number} is for the base `{theirs}`, not for this one (`{profile.base_key}`)",
+                hint="name that base with `--base`, or run `vpm-env build` to make a set for this one",
+            )
+    return profiles.read(profile, number)
+
+
+def _nothing(profile: Profile) -> tuple[str]:
+    for other in profiles.all_profiles(profile.layout):
+        if other.name == profile.name and other.base_key != profile.base_key and profiles.numbers(other):
+            theirs = profiles.newest(other)
+            label = theirs.base["label"] if theirs else other.base_key
+            return (f"nothing is current for this base (`{profile.base_key}`); the profile has a set for `{label}`",)
+    return (f"nothing is current in the profile `{profile.name}`",)
+
+
+def _ensure(profile: Profile, generation: Generation, rebuild: Rebuild) -> bool:
+    """See to it that the generation's overlay is on disk; tell whether it had to be rebuilt."""
+    if profiles.is_on_disk(profile, generation):
+        profiles.point(profile, generation)
+        return False
+    rebuild(profile, generation)
+    profiles.point(profile, generation)
+    return True
+
+
+def _editable_notes(generation: Generation) -> tuple[str, ...]:
+    editable = [name for name, _, _, is_editable in generation.packages if is_editable]
+    return tuple(f"`{name}` is editable: its code is as it stands in its folder, and does not roll back" for name in editable)

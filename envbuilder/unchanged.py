@@ -1,0 +1,69 @@
+"""Tell whether a build has nothing to do, without parsing the config or asking the base.
+
+Compared is with the *newest* generation, not with `current`: a generation that was rolled back stays rolled back
+until an input changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder import profile as profiles
+from envbuilder.digest import sha256_bytes
+from envbuilder.interpreter import recall
+from envbuilder.profile import Generation, Profile
+
+if TYPE_CHECKING:
+    from envbuilder.paths import Environment
+    from envbuilder.scope import Scope
+
+
+class Unchanged(NamedTuple):
+    """The newest generation, which a build would make again; `current` is the number of the current one."""
+
+    generation: Generation
+    current: int | None
+    held: bool
+
+
+def unchanged(found: Scope) -> Unchanged | None:
+    """Return the newest generation if it is what a build would make; None when an input changed or may have."""
+    remembered = recall(found.interpreter, found.layout)
+    if found.config_file is None or remembered is None:
+        return None
+    profile = Profile(layout=found.layout, name=found.profile_name, base_key=remembered["key"])
+    newest = profiles.newest(profile)
+    if newest is None or not profiles.is_on_disk(profile, newest) or newest.config != found.config_file:
+        return None
+    if not _same_inputs(newest.inputs, found.config_file, remembered["digest"], found.env):
+        return None
+    return Unchanged(newest, profiles.current(profile), profiles.order(profile).held)
+
+
+def _same_inputs(inputs: dict[str, Any], config_file: str, base_digest: str, env: Environment) -> bool:
+    return (
+        inputs["base_digest"] == base_digest
+        and inputs["config_sha256"] == file_digest(config_file)
+        and inputs["lock_sha256"] == file_digest(inputs["lock_file"])
+        and _same_sources(inputs["local_sources"], env)
+    )
+
+
+def file_digest(path: str) -> str:
+    """Digest a file's bytes; "" where there is no file."""
+    try:
+        with open(path, "rb") as stream:
+            return sha256_bytes(stream.read())
+    except OSError:
+        return ""
+
+
+def _same_sources(recorded: dict[str, list[Any]], env: Environment) -> bool:
+    if not recorded:
+        return True
+    from envbuilder.config import Local  # only configs with local plugins pay for these two
+    from envbuilder.sources import fingerprint
+
+    return all(
+        fingerprint(Local(path=path, editable=editable), env) == known for path, editable, known in recorded.values()
+    )

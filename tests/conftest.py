@@ -1,0 +1,73 @@
+"""Fixtures: every test has its own HOME and none of the machine's settings, unless it is marked `network`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import kit
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from _pytest.terminal import TerminalReporter
+
+
+@pytest.fixture(scope="session")
+def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Share one cache of uv in a run; index URLs are unique, so nothing of one test can reach another."""
+    return tmp_path_factory.mktemp("uv-cache")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return this test's $HOME, which exists and is empty."""
+    path = tmp_path / "home"
+    path.mkdir(exist_ok=True)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def hermetic(request: pytest.FixtureRequest, home: Path, uv_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the machine's settings away; tests marked `network` keep those of pip, uv and certificates."""
+    network = request.node.get_closest_marker("network") is not None
+    for name in filter(kit.is_ours, list(os.environ)):
+        monkeypatch.delenv(name)
+    for name, value in kit.clean_environment(home, network=network).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("UV_CACHE_DIR", str(uv_cache))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> kit.Base:
+    """Make a base: a venv without pip."""
+    return kit.base(tmp_path / "base")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[kit.Index]:
+    """Serve `tmp_path/index`, empty at first: `kit.wheel(index.folder, "demo")` publishes."""
+    with kit.index(tmp_path / "index") as served:
+        yield served
+
+
+@pytest.fixture
+def vpm_env(request: pytest.FixtureRequest, tmp_path: Path, home: Path, uv_cache: Path) -> kit.VpmEnv:
+    """Run `vpm-env` as a child with a clean environment, in `tmp_path/work`."""
+    folder = tmp_path / "work"
+    folder.mkdir(exist_ok=True)
+    network = request.node.get_closest_marker("network") is not None
+    registry = tmp_path / "vpm-home"
+    env = kit.clean_environment(home, network=network)
+    env |= {"UV_CACHE_DIR": str(uv_cache), "VPM_ENV_HOME": str(registry)}
+    return kit.VpmEnv(home=registry, folder=folder, env=env)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say how many tests were skipped, and why, in one line a reason: a skip must not hide."""
+    reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"skipped {count}: {reason.removeprefix('Skipped: ')}")

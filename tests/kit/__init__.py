@@ -1,0 +1,51 @@
+"""The test kit: real artefacts made on the spot. Each name below is documented where it is defined."""
+
+from kit.artifacts import project, sdist, wheel
+from kit.bases import KINDS, Base, base, bundled, describe, dist_info, fake_vllm, install, relocate
+from kit.commands import Finished, VpmEnv
+from kit.indexes import Index, Request, index
+from kit.machine import (
+    MACHINE,
+    ROOT,
+    VERSIONS,
+    clean_environment,
+    debian_python,
+    is_ours,
+    network_settings,
+    pythons,
+    tree_hash,
+)
+from kit.repositories import GitServer, Repository, git_http, git_repository
+
+__all__ = [
+    "KINDS",
+    "MACHINE",
+    "ROOT",
+    "VERSIONS",
+    "Base",
+    "Finished",
+    "GitServer",
+    "Index",
+    "Repository",
+    "Request",
+    "VpmEnv",
+    "base",
+    "bundled",
+    "clean_environment",
+    "debian_python",
+    "describe",
+    "dist_info",
+    "fake_vllm",
+    "git_http",
+    "git_repository",
+    "index",
+    "install",
+    "is_ours",
+    "network_settings",
+    "project",
+    "pythons",
+    "relocate",
+    "sdist",
+    "tree_hash",
+    "wheel",
+]

@@ -1,0 +1,98 @@
+"""Laws of profiles, as a state machine against a small model: a stack, a set of bad ones, and a hold."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+
+import pytest
+from envbuilder import profile as profiles
+from envbuilder.errors import ProfileError
+from envbuilder.paths import Layout
+from envbuilder.profile import Generation, Profile
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+
+class History(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.mkdtemp()
+        self.profile = Profile(layout=Layout(home=self.folder), name="default", base_key="b" * 12)
+        self.stack: list[int] = []
+        self.count = 0
+        self.bad: set[int] = set()
+        self.held = False
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.folder)
+
+    @rule(switch=st.booleans())
+    def build(self, switch: bool) -> None:
+        made = profiles.add(self.profile, self._generation(), config=b"", lock="")
+        self.count += 1
+        assert made.number == self.count
+        if switch:
+            profiles.switch(self.profile, made.number, verb="build", hold=False)
+            self._push(made.number, held=False)
+
+    @precondition(lambda self: self.count)
+    @rule(data=st.data())
+    def switch(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(1, self.count))
+        profiles.switch(self.profile, number, verb="switch", hold=True)
+        self._push(number, held=True)
+
+    @precondition(lambda self: self.stack)
+    @rule()
+    def rollback(self) -> None:
+        below = self.stack[:-1]
+        while below and (below[-1] in self.bad or below[-1] == self.stack[-1]):
+            below = below[:-1]
+        if not below:
+            with pytest.raises(ProfileError):
+                profiles.rollback_order(self.profile)
+            return
+        after = profiles.rollback_order(self.profile)
+        assert after == below
+        profiles.switch(self.profile, after[-1], verb="rollback", hold=True, after=after)
+        self.stack, self.held = below, True
+
+    @precondition(lambda self: self.count)
+    @rule(data=st.data())
+    def mark_bad(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(1, self.count))
+        profiles.mark(self.profile, number, state="bad")
+        self.bad.add(number)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert profiles.current(self.profile) == (self.stack[-1] if self.stack else None)
+        assert profiles.order(self.profile).numbers == self.stack
+        assert profiles.order(self.profile).held == self.held
+        assert profiles.numbers(self.profile) == list(range(1, self.count + 1))
+
+    def _push(self, number: int, *, held: bool) -> None:
+        if self.stack[-1:] != [number]:
+            self.stack = [*self.stack, number]
+        self.held = held
+
+    def _generation(self) -> Generation:
+        return Generation(
+            number=0,
+            digest="d" * 64,
+            base_key="b" * 12,
+            created="2026-01-01T00:00:00+00:00",
+            state="untried",
+            keep=False,
+            config="",
+            base={},
+            inputs={},
+            packages=[],
+            left_out={},
+            reason="build",
+        )
+
+
+History.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestHistory = History.TestCase

