@@ -19,6 +19,7 @@ from envbuilder.errors import (
     ChangesNeeded,
     PackageError,
     ProbeError,
+    ProfileError,
     ResolutionError,
     SeveralErrors,
     SourceError,
@@ -216,15 +217,35 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> tuple[Manifest,
     flock = os.path.join(job.layout.flocks, f"overlay-{job.base.key}-{manifest.digest}")
     with fs.locked(flock):
         findings = _audit(job, lock, parts)
-        known = None if job.request.force else overlay.read(path)
-        if known is not None:
+        known = overlay.read(path)
+        if known is not None and not job.request.force:
             return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided), False
-        with job.report.stage("linking"):
-            link(job.layout, job.base, job.env, parts, path)
-        results = _probe(job, manifest, path)
-        sealed = replace(manifest, findings=findings, probe=results)
+        if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
+            _require_unused(job, manifest.digest)
+            with job.report.stage("linking"):
+                link(job.layout, job.base, job.env, parts, path)
+        sealed = replace(manifest, findings=findings, probe=_probe_or_discard(job, manifest, path))
         overlay.seal(path, sealed)
     return sealed, True
+
+
+def _require_unused(job: Job, digest: str) -> None:
+    """Refuse to make an overlay again under a process that imports from it."""
+    if overlay.is_leased(job.layout, job.base.key, digest):
+        raise ProfileError(
+            f"the overlay {digest[:12]} is damaged, and a process uses it",
+            hint="end that process and build again, or roll back",
+        )
+
+
+def _probe_or_discard(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
+    """Probe the overlay; one that fails and was never valid leaves nothing."""
+    try:
+        return _probe(job, manifest, path)
+    except ProbeError:
+        if overlay.read(path) is None:
+            overlay.discard(job.layout, job.base.key, manifest.digest)
+        raise
 
 
 def link(layout: Layout, base: Base, env: Environment, parts: tuple[Part, ...], path: str) -> None:

@@ -136,7 +136,7 @@ def _failure(package: LockedPackage, result: Result, *, isolated: bool) -> VpmEr
     named = package.plugin or package.name
     if "Network connectivity is disabled" in said:
         return SourceError(((named, f"`{file_name(package)}` is missing, and the network is off"),))
-    if "Hash mismatch" in said:
+    if "Hash mismatch" in said or "Size mismatch" in said:
         return PackageError(package=package.name, problems=tuple(said.splitlines()))
     if "Failed to build" in said or "build backend" in said:
         hint = None if isolated else _HINT_NOT_ISOLATED

@@ -98,7 +98,7 @@ class Fields:
             return default
         if isinstance(node, Scalar) and node.kind == "boolean":
             return node.is_true
-        self.complain(name, f"must be `true` or `false`, and {_described(node)}")
+        self.complain(name, _not_boolean(node))
         return default
 
     def texts(self, name: str, check: Callable[[str], str]) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ def items(fields: Fields, name: str) -> tuple[tuple[str, Node], ...]:
 def _plain_text(node: Node) -> str:
     """Return a text that is safe to show and to hand on; raise `ValueError` for anything else."""
     if not isinstance(node, Scalar) or node.kind != "text":
-        raise ValueError(f"must be text, and {_described(node)}")
+        raise ValueError(_not_text(node))
     if len(node.text) > MAX_TEXT:
         raise ValueError(f"is longer than {MAX_TEXT} characters")
     if has_hidden(node.text):
@@ -156,19 +156,30 @@ def _plain_text(node: Node) -> str:
 
 
 def _described(node: Node) -> str:
-    """Say what a value of the wrong kind is, and how to mend it where that is likely."""
+    """Say what a value of the wrong kind is."""
     if isinstance(node, Mapping):
         return "this is a mapping"
     if isinstance(node, Sequence):
         return "this is a list"
     if node.kind in ("integer", "float"):
-        return f"YAML reads {shown(node.text)} as a number; write it in quotes, if text is meant"
-    if node.kind == "ambiguous":
-        word = "true" if node.text.lower() in ("yes", "on") else "false"
-        return f"`{node.text}` is a boolean to some readers only; write `{word}`, or quote it if text is meant"
-    if node.kind == "text" and node.text.lower() in ("true", "false"):
-        return f"this is text; write `{node.text.lower()}` without quotes"
+        return f"YAML reads {shown(node.text)} as a number"
     return {"boolean": f"this is the boolean `{node.text}`", "null": "this is empty"}.get(node.kind, "this is text")
+
+
+def _not_text(node: Node) -> str:
+    if isinstance(node, Scalar) and node.kind == "ambiguous":
+        return f"must be text, and some readers take `{node.text}` for a boolean; write it in quotes"
+    is_plain = isinstance(node, Scalar) and node.kind in ("integer", "float", "boolean")
+    return f"must be text, and {_described(node)}{'; write it in quotes' if is_plain else ''}"
+
+
+def _not_boolean(node: Node) -> str:
+    text = node.text.lower() if isinstance(node, Scalar) else ""
+    if isinstance(node, Scalar) and node.kind == "ambiguous":
+        word = "true" if text in ("yes", "on") else "false"
+        return f"must be `true` or `false`, and some readers take `{node.text}` for text; write `{word}`"
+    unquoted = f"; write `{text}` without quotes" if text in ("true", "false") else ""
+    return f"must be `true` or `false`, and {_described(node)}{unquoted}"
 
 
 def _is_absent(node: Node) -> bool:

@@ -95,7 +95,7 @@ def specifier(text: str) -> str:
         return _bare_version(text) or str(SpecifierSet(text))
     except InvalidSpecifier:
         pass
-    raise ValueError(f"must be a version or bounds such as `>=1.2,<2`, and {shown(text)} is neither{_likely(text)}")
+    raise ValueError(f"must be a version or bounds like `>=1.2,<2`, not {shown(text)}{_likely(text)}")
 
 
 def _bare_version(text: str) -> str | None:
@@ -113,7 +113,7 @@ def _likely(text: str) -> str:
     if word in ("*", "latest", "any"):
         return "; leave the key out for the newest that fits"
     if match := re.fullmatch(r"(\^|~|=)\s*v?(\d+(?:\.\d+)*)", word):
-        return f"; write `=={match[2]}`" if match[1] == "=" else f"; `~={match[2]}` may be what you mean"
+        return f"; write `=={match[2]}`" if match[1] == "=" else f"; do you mean `~={match[2]}`?"
     return ""
 
 

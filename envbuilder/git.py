@@ -61,7 +61,7 @@ _FIXED = {
 _HEADS_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
-class GitFailed(Exception):
+class GitError(Exception):
     """Git did not do what was asked of it; the text is one sentence, without credentials."""
 
 
@@ -81,6 +81,7 @@ class Remote:
 
     @property
     def secrets(self) -> tuple[str, ...]:
+        """Return what is struck out of what git says."""
         return (self.password,) if self.password else (self.username,)
 
 
@@ -99,7 +100,7 @@ def safe_url(url: str) -> str:
 
 
 def remote(url: str, env: Environment) -> Remote:
-    """Make a remote of a URL as the config has it, `${NAME}` filled from `env`; raise `GitFailed` where it cannot be."""
+    """Make a remote of a URL of the config, `${NAME}` filled from `env`; raise `GitError` where it cannot be."""
     user_info = _user_info(url.removeprefix("git+"))
     username, _, password = (unquote(_filled(part, env)) for part in user_info.partition(":"))
     plain = _trusted(_filled(safe_url(url), env))
@@ -113,7 +114,7 @@ def _trusted(url: str) -> str:
     scheme = url.partition("://")[0] if "://" in url else ""
     known = scheme.lower() in SCHEMES if scheme else bool(_SCP_LIKE.fullmatch(url)) or os.path.isabs(url)
     if not known or url.startswith("-") or re.search(r"[\x00-\x20\x7f]", url):
-        raise GitFailed(f"`{process.redact(url)}` is no URL of a git repository")
+        raise GitError(f"`{process.redact(url)}` is no URL of a git repository")
     return url
 
 
@@ -125,7 +126,7 @@ def _user_info(url: str) -> str:
 def _filled(text: str, env: Environment) -> str:
     unset = [name for name in _VARIABLE.findall(text) if env.get(name) is None]
     if unset:
-        raise GitFailed(f"the variable `{unset[0]}` of its URL is not set")
+        raise GitError(f"the variable `{unset[0]}` of its URL is not set")
     return _VARIABLE.sub(lambda found: env.variables[found[1]], text)
 
 
@@ -179,13 +180,13 @@ class Mirror:
         if ref and _SHORT.fullmatch(ref):
             return self._lengthened(ref, offline=offline)
         where = "the mirror in the cache, and the network is off" if offline else f"`{self.remote.url}`"
-        raise GitFailed(f"`{ref or 'HEAD'}` is no branch, tag or commit of {where}")
+        raise GitError(f"`{ref or 'HEAD'}` is no branch, tag or commit of {where}")
 
     def ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
         """Bring `commit` into the mirror, and keep it there when its branch moves on or goes."""
         if not self.has(commit):
             if offline:
-                raise GitFailed(f"commit {commit[:12]} is not in the cache, and the network is off")
+                raise GitError(f"commit {commit[:12]} is not in the cache, and the network is off")
             self._fetch(*_HEADS_AND_TAGS)
             if not self.has(commit):
                 self._fetch_one(commit, ref)
@@ -193,11 +194,16 @@ class Mirror:
 
     def export(self, commit: str, target: str) -> None:
         """Check `commit` out into `target`, with its history, from which build backends compute versions."""
-        at = ("clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", self.path, target)
-        self._run(*at, cwd=None, timeout=FETCH_TIMEOUT)
-        self._run("checkout", "--quiet", "--detach", commit, cwd=target, timeout=FETCH_TIMEOUT)
-        # The clone's own name for where it comes from is a path in the cache.
-        self._run("remote", "set-url", "origin", self.remote.url, cwd=target)
+        commands = (
+            ("clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", self.path, target),
+            ("-C", target, "checkout", "--quiet", "--detach", commit),
+            # The clone's own name for where it comes from is a path in the cache.
+            ("-C", target, "remote", "set-url", "origin", self.remote.url),
+        )
+        for command in commands:
+            result = process.run(["git", *command], env=variables(self.env), timeout=FETCH_TIMEOUT)
+            if result.code:
+                raise GitError(reason(result))
 
     def _asked(self, ref: str | None) -> dict[str, str]:
         patterns = (ref, f"{ref}^{{}}") if ref else ("HEAD",)
@@ -206,7 +212,7 @@ class Mirror:
 
     def _known(self) -> dict[str, str]:
         if not isdir(self.path):
-            raise GitFailed("its repository is not in the cache, and the network is off")
+            raise GitError("its repository is not in the cache, and the network is off")
         return _listed(self._git("show-ref", "--dereference", fails=True).stdout.replace(" ", "\t"))
 
     def _lengthened(self, short: str, *, offline: bool) -> str:
@@ -217,14 +223,14 @@ class Mirror:
                 found = self._git("rev-parse", "--verify", "--quiet", f"{short}^{{commit}}", fails=True)
                 if not found.code:
                     return found.stdout.strip()
-        raise GitFailed(f"`{short}` is no branch, tag or commit of `{self.remote.url}`")
+        raise GitError(f"`{short}` is no branch, tag or commit of `{self.remote.url}`")
 
     def _fetch_one(self, commit: str, ref: str | None) -> None:
         """Fetch what no branch or tag leads to: the ref that names it (`refs/pull/1/head`), else the commit itself."""
         wanted = ref if ref and ref.startswith("refs/") else commit
         self._fetch(f"+{wanted}:refs/vpm-env/{commit}")
         if not self.has(commit):
-            raise GitFailed(f"commit {commit[:12]} is not in `{self.remote.url}`")
+            raise GitError(f"commit {commit[:12]} is not in `{self.remote.url}`")
 
     def _fetch(self, *refspecs: str) -> None:
         if not isfile(join(self.path, "HEAD")):
@@ -242,7 +248,7 @@ class Mirror:
         env = variables(self.env, self.remote)
         result = process.run(["git", *arguments], env=env, cwd=cwd, timeout=timeout, secrets=self.remote.secrets)
         if result.code and not fails:
-            raise GitFailed(reason(result))
+            raise GitError(reason(result))
         return result
 
 

@@ -35,6 +35,7 @@ class Order:
 
     @property
     def digest(self) -> str:
+        """Name the input: 64 hex digits."""
         return sha256_of(self.input)
 
 

@@ -8,102 +8,28 @@
 
 from __future__ import annotations
 
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os.path import join
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from packaging.utils import canonicalize_name
-
-from envbuilder.answer import Answer, Question, Unsolvable, ask, requirements_of, requirers
+from envbuilder.answer import Answer, Unsolvable
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_NAMES
 from envbuilder.errors import Conflict
-from envbuilder.indexes import without_credentials
-from envbuilder.stubs import applies, parsed, without_bounds
+from envbuilder.inquiry import Bound, bounds_of, bounds_on, chain_to, spelled
+from envbuilder.stubs import applies, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from packaging.requirements import Requirement
-
     from envbuilder.answer import Root
     from envbuilder.base import Base
-    from envbuilder.config import Plugin
-    from envbuilder.uv import Uv
+    from envbuilder.inquiry import Inquiry, World
 
 _THREADS = 2
 T = TypeVar("T")
-
-
-class Bound(NamedTuple):
-    """One requirement in a set: who has it, and what it says."""
-
-    requirer: str
-    requirement: Requirement
-
-    @property
-    def name(self) -> str:
-        """Return the normalized name of what is required."""
-        return str(canonicalize_name(self.requirement.name))
-
-    @property
-    def text(self) -> str:
-        """Spell it without extras and markers: `vllm>=0.15,<0.17`."""
-        if self.requirement.url:
-            return f"{self.name} @ {without_credentials(self.requirement.url)}"
-        return self.name + ",".join(sorted(map(str, self.requirement.specifier), key=_lower_bounds_first))
-
-    def allows(self, version: str) -> bool:
-        """Tell whether a version satisfies it; none satisfies a URL."""
-        return not self.requirement.url and self.requirement.specifier.contains(version, prereleases=True)
-
-
-class World(NamedTuple):
-    """An answer and how its packages hang together."""
-
-    question: Question
-    answer: Answer
-    requirers: Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Inquiry:
-    """A failed question, and what is needed to ask further; `requires` are the requirements of built plugins."""
-
-    uv: Uv
-    question: Question
-    base: Base
-    plugins: Mapping[str, Plugin]
-    requires: Mapping[str, tuple[str, ...]]
-    scratch: str
-
-    def ask(self, question: Question) -> Answer | Unsolvable:
-        """Ask without preferences: why there is no answer does not depend on them."""
-        return ask(self.uv, replace(question, preferred={}, upgrade=None), self.scratch)
-
-    def world(self, question: Question, answer: Answer) -> World:
-        """Find out how the packages of an answer hang together."""
-        return World(question, answer, requirers(self.uv, question, answer, self.scratch))
-
-    def requirements(self, name: str, world: World) -> tuple[str, ...]:
-        """Return the `Requires-Dist` lines of a package of `world`, bounds that its plugin ignores taken off.
-
-        None where they cannot be had.
-        """
-        if name in self.requires:
-            return self.requires[name]
-        package = world.answer.package(name)
-        if package is None:
-            return ()
-        try:
-            lines = requirements_of(self.uv, package, python=self.base.python, scratch=self.scratch)
-        except LookupError:
-            return ()
-        plugin = self.plugins.get(package.plugin)
-        return without_bounds(lines, plugin.ignore) if plugin else lines
 
 
 def explain(inquiry: Inquiry, words: str) -> tuple[Conflict, ...]:
@@ -118,63 +44,61 @@ def explain(inquiry: Inquiry, words: str) -> tuple[Conflict, ...]:
     return (_together(inquiry, worlds, words),)
 
 
-def chain_to(name: str, world: World) -> tuple[str, ...]:
-    """Name what leads from a plugin's package to `name`: packages, the plugin's first, `name` last."""
-    roots = {root.name for root in world.question.roots if root.plugin}
-    paths: deque[tuple[str, ...]] = deque([(name,)])
-    seen = {name}
-    while paths:
-        path = paths.popleft()
-        if path[0] in roots:
-            return path
-        for requirer in world.requirers.get(path[0], ()):
-            if requirer not in seen:
-                seen.add(requirer)
-                paths.append((requirer, *path))
-    return (name,)
-
-
 def _alone(inquiry: Inquiry, plugin: str, words: str) -> list[Conflict]:
     """Compute why one plugin does not fit the base; the resolver's words where the base is not to blame."""
     question = inquiry.question.of([plugin])
-    loose = replace(question, facts={}, forced={**question.facts, **question.forced})
+    own = tuple(root for root in question.roots if root.plugin)
+    loose = replace(question, roots=own, facts={}, forced={**question.facts, **question.forced})
     answer = inquiry.ask(loose)
     if isinstance(answer, Unsolvable):
         return [Conflict(plugin=plugin, chain=(), base_has="", cause=answer.words, ways_forward=())]
     world = inquiry.world(loose, answer)
     broken = list(_broken(inquiry, plugin, world))
-    if not broken:
+    told = [(bound, inquiry.base.distributions[bound.name].version) for bound in broken]
+    told += _unsuitable(inquiry, plugin, world)
+    if not told:
         return [Conflict(plugin=plugin, chain=(), base_has="", cause=words, ways_forward=())]
     ways = tuple(_ways(inquiry, plugin, broken, world))
     return [
         Conflict(
             plugin=plugin,
-            chain=(*_spelled(chain_to(bound.requirer, world), world), bound.text),
-            base_has=inquiry.base.distributions[bound.name].version,
+            chain=(*spelled(chain_to(bound.requirer, world), world), bound.text),
+            base_has=has,
             cause=words,
             ways_forward=ways,
         )
-        for bound in broken
+        for bound, has in told
     ]
+
+
+def _unsuitable(inquiry: Inquiry, plugin: str, world: World) -> Iterator[tuple[Bound, str]]:
+    """Find what may shadow the base but does not suit it: the bound that brings it in, and who in the base objects."""
+    versions = world.answer.versions
+    for needed in _of_base(inquiry):
+        if needed.name in versions and not needed.allows(versions[needed.name]):
+            version = inquiry.base.distributions[needed.requirer].version
+            for bound in bounds_on(inquiry, needed.name, plugin, world):
+                yield bound, f"{needed.requirer} {version}, which needs {needed.text}"
+
+
+def _of_base(inquiry: Inquiry) -> Iterator[Bound]:
+    """Yield what the base's own distributions require of packages that may shadow the base."""
+    for root in inquiry.question.roots:
+        requires = () if root.plugin else inquiry.base.distributions[root.name].requires
+        for requirement in filter(None, map(parsed, requires)):
+            needed = Bound(requirer=root.name, requirement=requirement)
+            if needed.name not in inquiry.question.facts and applies(requirement, inquiry.base.markers):
+                yield needed
 
 
 def _broken(inquiry: Inquiry, plugin: str, world: World) -> Iterator[Bound]:
     """Find the bounds on base packages that the base breaks, the engine's first."""
     facts = inquiry.question.facts.keys() & world.answer.versions.keys()
     asking = {requirer for name in facts for requirer in world.requirers.get(name, ())} - facts
-    bounds = [bound for name in sorted(asking) for bound in _bounds(inquiry, name, plugin, world)]
+    bounds = [bound for name in sorted(asking) for bound in bounds_of(inquiry, name, plugin, world)]
     for bound in sorted(bounds, key=lambda bound: (bound.name not in ENGINE_NAMES, bound.name)):
         if bound.name in facts and not bound.allows(inquiry.question.facts[bound.name].version):
             yield bound
-
-
-def _bounds(inquiry: Inquiry, name: str, plugin: str, world: World) -> Iterator[Bound]:
-    """Yield the requirements of a package that count here, with the extras that the plugin's entry names."""
-    root = next((root for root in world.question.roots if root.name == name), None)
-    extras = inquiry.plugins[plugin].extras if root and plugin in inquiry.plugins else ()
-    for requirement in filter(None, map(parsed, inquiry.requirements(name, world))):
-        if applies(requirement, inquiry.base.markers, extras):
-            yield Bound(requirer=name, requirement=requirement)
 
 
 def _ways(inquiry: Inquiry, plugin: str, broken: list[Bound], world: World) -> Iterator[str]:
@@ -183,7 +107,7 @@ def _ways(inquiry: Inquiry, plugin: str, broken: list[Bound], world: World) -> I
     if other := _other_version(inquiry, plugin):
         yield f'`{root.name}` {other} fits this base: `version: "{other}"`'
     names = sorted({bound.name for bound in broken})
-    if all(map(_may_be_overridden(inquiry.base), names)):
+    if names and all(map(_may_be_overridden(inquiry.base), names)):
         yield f"let the plugins have their own, beside the base's: `override: [{', '.join(names)}]`"
     for requirer in sorted({bound.requirer for bound in broken}):
         ignored = ", ".join(sorted({bound.name for bound in broken if bound.requirer == requirer}))
@@ -264,20 +188,11 @@ def _strictest(inquiry: Inquiry, name: str, plugin: str, world: World) -> str:
     root = next(root for root in world.question.roots if root.plugin == plugin)
     if root.name == name:
         return f"`{plugin}` is `{root.line}`"
-    for requirer in world.requirers.get(name, ()):
-        for bound in _bounds(inquiry, requirer, plugin, world):
-            if bound.name == name and (bound.requirement.specifier or bound.requirement.url):
-                chain = _spelled(chain_to(requirer, world), world)
-                return f"`{plugin}` needs `{bound.text}` ({' → '.join(chain)})"
+    for bound in bounds_on(inquiry, name, plugin, world):
+        if bound.requirement.specifier or bound.requirement.url:
+            chain = spelled(chain_to(bound.requirer, world), world)
+            return f"`{plugin}` needs `{bound.text}` ({' → '.join(chain)})"
     return ""
-
-
-def _spelled(chain: Iterable[str], world: World) -> tuple[str, ...]:
-    return tuple(f"{name} {world.answer.versions.get(name, '')}".rstrip() for name in chain)
-
-
-def _lower_bounds_first(specifier: str) -> tuple[bool, bool, str]:
-    return specifier[0] == "!", specifier[0] == "<", specifier
 
 
 def _each(function: Callable[[str], T], names: Iterable[str]) -> list[T]:

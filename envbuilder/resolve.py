@@ -15,9 +15,10 @@ from envbuilder.answer import Answer, Question, Root, Unsolvable, ask, requireme
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_NAMES
 from envbuilder.errors import Conflict, ResolutionError
+from envbuilder.inquiry import Inquiry, World, chain_to
 from envbuilder.lock import Lock, base_record
 from envbuilder.provided import package_of, provided_by
-from envbuilder.refusal import Inquiry, World, chain_to, explain
+from envbuilder.refusal import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -104,7 +104,7 @@ def _attempt(plugin: Plugin, errand: _Errand) -> Source | str:
         if isinstance(plugin.source, Local):
             return _local(plugin.name, plugin.source, errand)
         return "its source is neither git nor local"
-    except git.GitFailed as error:
+    except git.GitError as error:
         return str(error)
     except CommandFailed as error:
         return f"git ended with {error.code}: {error.output.strip()}"
@@ -124,7 +124,7 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
     _export_submodules(remote, target, errand, depth=1)
     path = join(target, subdirectory) if subdirectory else target
     if not isdir(path):
-        raise git.GitFailed(f"the subdirectory `{subdirectory}` is not in commit {commit[:12]}")
+        raise git.GitError(f"the subdirectory `{subdirectory}` is not in commit {commit[:12]}")
     _require_project(path)
     vcs |= {"commit-id": commit, "subdirectory": subdirectory}
     return Source(plugin=name, kind="tree", path=path, vcs={key: value for key, value in vcs.items() if value})
@@ -141,7 +141,7 @@ def _mirror(remote: git.Remote, errand: _Errand) -> Iterator[git.Mirror]:
 def _export_submodules(parent: git.Remote, target: str, errand: _Errand, *, depth: int) -> None:
     """Export submodules into their places, from mirrors of their own: offline they are as good as the repository."""
     if depth > _SUBMODULE_DEPTH:
-        raise git.GitFailed(f"its submodules are nested more than {_SUBMODULE_DEPTH} deep")
+        raise git.GitError(f"its submodules are nested more than {_SUBMODULE_DEPTH} deep")
     for path, (url, commit) in git.submodules(target, errand.env).items():
         inner = join(target, _inner(path) or "")
         remote = git.relative_to(parent, url)
@@ -167,9 +167,9 @@ def _local(name: str, source: Local, errand: _Errand) -> Source:
     if isdir(source.path):
         return _folder(name, source, errand)
     if not isfile(source.path):
-        raise git.GitFailed(f"`{source.path}` does not exist")
+        raise git.GitError(f"`{source.path}` does not exist")
     if not source.path.endswith((".whl", *_SDIST)):
-        raise git.GitFailed(f"`{source.path}` is no folder, wheel or sdist")
+        raise git.GitError(f"`{source.path}` is no folder, wheel or sdist")
     sha256 = sha256_file(source.path)
     archive = {"path": source.path, "size": os.path.getsize(source.path), "hashes": {"sha256": sha256}}
     kind: Literal["wheel", "sdist"] = "wheel" if source.path.endswith(".whl") else "sdist"
@@ -197,10 +197,10 @@ def _inner(path: str | None) -> str | None:
         return None
     normal = os.path.normpath(path)
     if os.path.isabs(path) or normal.split(os.sep)[0] == "..":
-        raise git.GitFailed(f"`{path}` leads out of the repository")
+        raise git.GitError(f"`{path}` leads out of the repository")
     return None if normal == "." else normal
 
 
 def _require_project(path: str) -> None:
     if not any(isfile(join(path, name)) for name in tree.PROJECT_FILES[:2]):
-        raise git.GitFailed("there is no `pyproject.toml` and no `setup.py` where its project should be")
+        raise git.GitError("there is no `pyproject.toml` and no `setup.py` where its project should be")

@@ -45,11 +45,11 @@ if [ ! -x .venv/bin/vpm-env ]; then
     run .venv/bin/python -m pip install --quiet --editable .
 fi
 export PATH=$root/.venv/bin:$PATH
-engine=$story/engine/bin/tiny-engine
+engine=.story/engine/bin/tiny-engine
 
 say "an engine, as it stands in an image: vpm-env never writes into it, but for the start-up hook"
-run "$python" -m venv "$story/engine"
-run "$story/engine/bin/python" -m pip install --quiet ./examples/tiny-engine
+run "$python" -m venv .story/engine
+run .story/engine/bin/python -m pip install --quiet ./examples/tiny-engine
 run vpm-env hook install
 expect "hello" "$engine" hello
 

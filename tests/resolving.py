@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     import kit
+
     from envbuilder.errors import Conflict
     from envbuilder.lock import Lock
 

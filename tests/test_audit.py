@@ -241,16 +241,27 @@ def test_the_same_distribution_is_told_once(ground: Ground, make: Make) -> None:
 
 
 def test_an_override_may_shadow_what_the_bases_distribution_of_its_name_owns(ground: Ground, make: Make) -> None:
-    ground.wheel("numpy", "1.26.4", files={"numpy/__init__.py": "", "space/numpy.py": ""})
+    ground.wheel("numpy", "1.26.4", files={"numpy/__init__.py": "", "space/numpy.py": "", "space/data.txt": ""})
     ground.wheel("other", files={"other/__init__.py": "", "shared/other.py": ""})
     base = ground.base()
 
-    assert audit((make("numpy", "numpy/__init__.py", "space/numpy.py", override=True),), base) == ()
+    paths = ("numpy/__init__.py", "space/numpy.py", "space/data.txt")
+    assert audit((make("numpy", *paths, override=True),), base) == ()
     greedy = make("numpy", "numpy/__init__.py", "other/__init__.py", override=True)
     assert [finding.what.split("`")[3] for finding in audit((greedy,), base)] == ["other"]
     assert told(audit((make("stranger", "numpy/__init__.py", override=True),), base)) == [
         ("name-in-base", "error", "stranger")
     ]
+
+
+def test_an_override_of_an_editable_distribution_is_taken_at_its_word(ground: Ground, make: Make) -> None:
+    ground.wheel("mine", files={"mine.pth": "/nowhere"})
+    base = ground.base(mapped_names=frozenset({"mine"}))
+    subject = make("mine", "mine/__init__.py", override=True)
+    assert told(audit((subject,), base)) == [("name-in-base", "error", "mine")]
+
+    base.distributions["mine"] = replace(base.distributions["mine"], editable=True)
+    assert audit((subject,), base) == ()
 
 
 def test_an_override_may_not_hide_a_namespace_that_others_share(ground: Ground, make: Make) -> None:
@@ -293,6 +304,7 @@ def test_two_packages_that_get_along(ground: Ground, make: Make, first: dict[str
         ({"a/data.txt": "1"}, {"a/data.txt": "2"}, "error"),
         ({"a.py": "1"}, {"a/__init__.py": ""}, "error"),
         ({"a/__init__.py": "1"}, {"a.abi3.so": ""}, "error"),
+        ({"a.py": "1"}, {"a.abi3.so": ""}, "error"),
         ({"a.py": "1"}, {"a/b.py": ""}, "error"),
         ({"a/b.py": "1"}, {"a.py": ""}, "error"),
         ({"a/b/c.py": "1"}, {"a/b.py": ""}, "error"),
@@ -401,6 +413,7 @@ def test_a_single_slot_counts_base_and_packages(ground: Ground, make: Make) -> N
     ground.wheel("ascend", files={"ascend.py": "f = 1"}, entry_points={group: {"ascend": "ascend:f"}})
     (finding,) = audit((one,), ground.base())
     assert "`ascend` of `base's ascend`" in finding.what
+    ground.wheel("gaudi", files={"gaudi.py": "f = 1"}, entry_points={group: {"gaudi": "gaudi:f"}})
     assert audit((make("none", "none.py"),), ground.base()) == ()
     assert audit((one, two), ground.base(engine=FASTDEPLOY)) == ()
 
@@ -431,6 +444,7 @@ one, (two, *rest) = 1, (2, 3)
 with open("x") as handle: pass
 for item in (): pass
 annotated: int = 3
+escape = "\\d"
 declared: int
 if (walrus := 1): pass
 async def awaited(): pass
@@ -524,6 +538,12 @@ def test_a_module_that_may_hold_anything_is_believed(ground: Ground, make: Make,
     assert audit((demo,), ground.base()) == ()
 
 
+def test_a_module_that_something_compiled_may_replace_is_believed(ground: Ground, make: Make) -> None:
+    files = {"demo.py": "", "demo.abi3.so": ""}
+
+    assert audit((make("demo", files=files, points={GENERAL: {"x": "demo:x"}}),), ground.base()) == ()
+
+
 @pytest.mark.parametrize(
     ("value", "nearest"),
     [
@@ -588,7 +608,9 @@ def test_a_bad_target_of_a_script_is_a_warning(ground: Ground, make: Make) -> No
 def test_requirements(ground: Ground, make: Make) -> None:
     ground.wheel("torch", "2.14.0+cpu")
     ground.wheel("vllm", "0.33.0rc1")
+    ground.wheel("odd", "0+unknown.dirty!")
     fine = (
+        "odd>=3",
         "Torch>=2",
         "torch==2.14.0",
         "vllm<0.34",

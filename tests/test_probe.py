@@ -209,7 +209,7 @@ register = 1
 
 
 def test_a_plugin_that_forks_is_probed_once(overlay: Overlay, tmp_path: Path) -> None:
-    overlay.module("forks", "import os\nregister = os.fork()\n")
+    overlay.module("forks", "import os\nregister = os.fork()\nif register: os.waitpid(register, 0)\n")
     overlay.module("counts", f"open({str(tmp_path / 'count')!r}, 'a').write('x')\nregister = 1\n")
 
     assert [result.status for result in overlay.probe("forks:register", "counts:register")] == ["ok", "ok"]

@@ -146,9 +146,7 @@ def test_three_plugins_that_only_together_do_not_go_are_still_a_conflict(
     assert "shared" in conflict.cause
 
 
-def test_an_index_that_refuses_is_told_without_the_credentials(
-    resolver: Resolver, tmp_path: Path
-) -> None:
+def test_an_index_that_refuses_is_told_without_the_credentials(resolver: Resolver, tmp_path: Path) -> None:
     resolver.variables["TOKEN"] = "wr0ng-t0ken"
     with kit.index(tmp_path / "private", credentials="joe:right") as private:
         kit.wheel(private.folder, "plug")

@@ -281,8 +281,8 @@ def test_netrc_works(fetcher: Fetcher, repository: kit.Repository, home: Path) -
 def test_the_users_own_helper_and_instead_of_work(fetcher: Fetcher, repository: kit.Repository, home: Path) -> None:
     with kit.git_http(repository) as server:
         helper = '!f() { test "$1" = get && echo username=user && echo password=secret; }; f'
-        text = f'[url "{server.url}"]\n\tinsteadOf = https://index.example/x\n[credential]\n\thelper = "{_quoted(helper)}"\n'
-        (home / ".gitconfig").write_text(text)
+        text = f'[url "{server.url}"]\n\tinsteadOf = https://index.example/x\n'
+        (home / ".gitconfig").write_text(f'{text}[credential]\n\thelper = "{_quoted(helper)}"\n')
         source = fetcher.one(at("https://index.example/x"))
 
     assert source.vcs is not None
@@ -309,10 +309,11 @@ def test_a_git_directory_of_the_caller_is_not_used(
     fetcher: Fetcher, repository: kit.Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = kit.git_repository(tmp_path / "other", {"other": ""})
+    head = repository.head
     monkeypatch.setenv("GIT_DIR", str(other.folder / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index-file"))
 
-    assert fetcher.commit(at(repository.url)) == repository.head
+    assert fetcher.commit(at(repository.url)) == head
     assert not (tmp_path / "index-file").exists()
 
 
@@ -431,9 +432,9 @@ def test_a_folder_is_only_read(fetcher: Fetcher, tmp_path: Path, tracked: bool) 
 
 def test_digest_and_fingerprint_follow_the_content(fetcher: Fetcher, tmp_path: Path) -> None:
     folder = plain_folder(tmp_path / "folder")
-    source = plugin(Local(path=str(folder)))
+    source = Local(path=str(folder))
     env = paths.environment()
-    seen = [(fetcher.one(Local(path=str(folder))).tree, sources.fingerprint(source, env))]
+    seen = [(fetcher.one(source).tree, sources.fingerprint(source, env))]
     times = (folder / "demo/__init__.py").stat()
     changes = (
         lambda: (folder / "demo/__init__.py").write_text("value = 2\n"),
@@ -447,7 +448,7 @@ def test_digest_and_fingerprint_follow_the_content(fetcher: Fetcher, tmp_path: P
         change()
         # As `touch -r` and careless copiers do.
         os.utime(folder / "demo/__init__.py", ns=(times.st_atime_ns, times.st_mtime_ns))
-        seen.append((fetcher.one(Local(path=str(folder))).tree, sources.fingerprint(source, env)))
+        seen.append((fetcher.one(source).tree, sources.fingerprint(source, env)))
 
     assert len({tree for tree, _ in seen}) == len(seen)
     assert len({fingerprint for _, fingerprint in seen}) == len(seen)
@@ -487,12 +488,12 @@ def test_files_are_sources(fetcher: Fetcher, tmp_path: Path) -> None:
     assert (one.kind, two.kind) == ("wheel", "sdist")
     assert one.archive is not None
     assert one.archive["hashes"] == {"sha256": one.tree}
-    before = sources.fingerprint(plugin(Local(path=str(wheel))), paths.environment())
+    before = sources.fingerprint(Local(path=str(wheel)), paths.environment())
     kit.wheel(tmp_path / "files", "demo", files={"demo.py": ""})
-    assert sources.fingerprint(plugin(Local(path=str(wheel))), paths.environment()) != before
+    assert sources.fingerprint(Local(path=str(wheel)), paths.environment()) != before
 
 
-def test_members_of_a_repository_inside_a_repository_come_along(tmp_path: Path, repository: kit.Repository) -> None:
+def test_members_of_a_repository_inside_a_repository_come_along(repository: kit.Repository) -> None:
     kit.git_repository(repository.folder / "vendored", {"x.py": "", ".gitignore": "*.log\n"})
     (repository.folder / "vendored/a.log").touch()
     names = tree.members(str(repository.folder), paths.environment())

@@ -11,24 +11,30 @@ import stat
 import struct
 import subprocess
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import kit
 import pytest
 
 from envbuilder import elf, unpack
 from envbuilder.errors import PackageError
-from envbuilder.package import Package
 from envbuilder.record import check_members
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from envbuilder.package import Package
+
 SITE = "lib/python3.11/site-packages"
+METADATA = "Metadata-Version: 2.1\nName: Demo\nVersion: 1.0\nRequires-Dist: numpy>=1\n"
+ENTRY_POINTS = "[console_scripts]\ndemo = demo:main\n[g]\nb = demo:b\na = demo:a\n"
 
 
 def stage(folder: Path, *, record: dict[str, str | None] | None = None, **files: str | bytes) -> Path:
-    """Write what an installer leaves for `demo` 1.0; keys of `files` are paths below the prefix, `record` changes RECORD."""
+    """Write what an installer leaves for `demo` 1.0: `files` by their paths below the prefix; `record` changes RECORD."""
     content = {
         f"{SITE}/demo/__init__.py": "value = 1\n",
-        f"{SITE}/demo-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: Demo\nVersion: 1.0\nRequires-Dist: numpy>=1\n",
+        f"{SITE}/demo-1.0.dist-info/METADATA": METADATA,
         f"{SITE}/demo-1.0.dist-info/INSTALLER": "uv",
         f"{SITE}/demo-1.0.dist-info/direct_url.json": '{"url": "file:///secret/place"}',
         f"{SITE}/demo-1.0.dist-info/REQUESTED": "",
@@ -163,7 +169,7 @@ def test_files_are_sorted_into_rooms(tmp_path: Path) -> None:
             "bin/demo": "#!/somewhere/bin/python\nimport demo\n",
             "include/site/python3.11/demo/demo.h": "int demo;\n",
             "share/demo/data.txt": "data\n",
-            f"{SITE}/demo-1.0.dist-info/entry_points.txt": "[console_scripts]\ndemo = demo:main\n[g]\nb = demo:b\na = demo:a\n",
+            f"{SITE}/demo-1.0.dist-info/entry_points.txt": ENTRY_POINTS,
         },
     )
 
@@ -272,27 +278,28 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         check_members(str(path), package="demo")
 
 
-def library(path: Path, runpath: str) -> bytes:
+def library(runpath: str) -> bytes:
     """Write a 64-bit little-endian ELF library that holds nothing but a RUNPATH."""
     strings = b"\0" + runpath.encode() + b"\0"
     table, dynamic_at = 64 + 2 * 56, 64 + 2 * 56 + len(strings)
     dynamic = struct.pack("<qQqQqQ", 5, 0x1000 + table, 29, 1, 0, 0)
     end = dynamic_at + len(dynamic)
-    header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    header = b"\x7fELF\x02\x01\x01" + bytes(9)
+    header += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
     load = struct.pack("<IIQQQQQQ", 1, 4, 0, 0x1000, 0x1000, end, end, 4096)
     dyn = struct.pack("<IIQQQQQQ", 2, 4, dynamic_at, 0x1000 + dynamic_at, 0, len(dynamic), len(dynamic), 8)
     return header + load + dyn + strings + dynamic
 
 
 def test_a_library_that_looks_for_a_neighbour_package_makes_its_directories_physical(tmp_path: Path) -> None:
-    outside = library(tmp_path, "$ORIGIN:$ORIGIN/../../nvjitlink/lib")
-    inside = library(tmp_path, "$ORIGIN/../demo.libs:/usr/lib")
+    outside = library("$ORIGIN:$ORIGIN/../../nvjitlink/lib")
+    inside = library("$ORIGIN/../demo.libs:/usr/lib")
     made, _ = take(
         tmp_path,
         **{
             f"{SITE}/nvidia/cufft/lib/libcufft.so.12": outside,
             f"{SITE}/demo/ext.so": inside,
-            f"{SITE}/demo.libs/liba.so.1": library(tmp_path, "$ORIGIN"),
+            f"{SITE}/demo.libs/liba.so.1": library("$ORIGIN"),
         },
     )
 
@@ -311,11 +318,11 @@ def test_runpaths_are_read_as_the_linker_wrote_them(tmp_path: Path) -> None:
 
 
 def test_damaged_libraries_have_no_runpaths(tmp_path: Path) -> None:
-    sound = library(tmp_path, "$ORIGIN/..")
+    sound = library("$ORIGIN/..")
     path = tmp_path / "lib.so"
     path.write_bytes(sound)
     assert elf.runpaths(str(path)) == ("$ORIGIN/..",)
-    for cut in range(0, len(sound) - 20):
+    for cut in range(len(sound) - 20):
         path.write_bytes(sound[:cut])
         assert elf.runpaths(str(path)) in ((), ("$ORIGIN/..",))
     for position in range(len(sound)):

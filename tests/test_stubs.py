@@ -1,0 +1,153 @@
+"""Metadata-only wheels: what they say of the base."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion
+from resolving import Notes, Resolver
+
+from envbuilder import stubs
+from envbuilder.base import Distribution
+
+if TYPE_CHECKING:
+    import kit
+
+    from envbuilder.base import Base
+
+
+@pytest.fixture
+def described(base: kit.Base, tmp_path: Path) -> Base:
+    return Resolver(base, None, tmp_path).base
+
+
+def with_dists(described: Base, *dists: Distribution) -> Base:
+    return replace(described, distributions={dist.name: dist for dist in dists})
+
+
+def metadata(stub: stubs.Stub) -> list[str]:
+    with zipfile.ZipFile(stub.path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return archive.read(name).decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("version", "spelled"),
+    [
+        ("2.13.0+cpu", "2.13.0+cpu"),
+        ("0.33.0+CU-129", "0.33.0+cu.129"),
+        ("0.34.0.dev12+g1a2b3c4", "0.34.0.dev12+g1a2b3c4"),
+        ("1!2.0-rc.1", "1!2.0rc1"),
+        ("v1.0", "1.0"),
+    ],
+)
+def test_versions_of_every_kind_make_a_wheel_whose_name_and_metadata_agree(
+    tmp_path: Path, version: str, spelled: str
+) -> None:
+    stub = stubs.write_stub(str(tmp_path), name="some-pkg", version=version, requires=())
+    assert Path(stub.path).name == f"some_pkg-{spelled}-py3-none-any.whl"
+    assert f"Version: {spelled}" in metadata(stub)
+    assert "Name: some-pkg" in metadata(stub)
+
+
+def test_a_stub_is_a_wheel_whose_record_holds(tmp_path: Path) -> None:
+    stub = stubs.write_stub(str(tmp_path), name="pkg", version="1.0", requires=["dep>=1"])
+    with zipfile.ZipFile(stub.path) as archive:
+        lines = archive.read("pkg-1.0.dist-info/RECORD").decode().splitlines()
+        recorded = {line.split(",")[0]: line.split(",")[1] for line in lines}
+        assert set(recorded) == set(archive.namelist())
+        for name, digest in recorded.items():
+            if digest:
+                found = base64.urlsafe_b64encode(hashlib.sha256(archive.read(name)).digest()).rstrip(b"=").decode()
+                assert digest == f"sha256={found}"
+
+
+def test_a_stub_of_a_plugin_has_all_its_requirements_and_extras(tmp_path: Path) -> None:
+    requires = ["dep>=1", 'sound; extra == "audio"', "not a requirement at all !!", "win; sys_platform == 'win32'"]
+    stub = stubs.write_stub(str(tmp_path), name="pkg", version="1.0", requires=requires)
+    told = metadata(stub)
+    assert "Provides-Extra: audio" in told
+    assert "Requires-Dist: dep>=1" in told
+    assert 'Requires-Dist: sound; extra == "audio"' in told
+    assert not any("at all" in line for line in told)
+
+
+def test_a_version_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidVersion):
+        stubs.write_stub(str(tmp_path), name="pkg", version="unknown", requires=())
+
+
+def test_stubs_of_a_base_keep_only_what_extras_bring(described: Base, tmp_path: Path) -> None:
+    requires = (
+        "absent>=9",
+        'sound>=2 ; extra == "audio"',
+        "other; 'video' == extra and python_version > '3'",
+        "extra-tools",
+    )
+    base = with_dists(described, Distribution(name="toolkit", version="1.0", requires=requires))
+    told = metadata(stubs.write_stubs(str(tmp_path), base, frozenset(), Notes())["toolkit"])
+    assert [line for line in told if line.startswith("Requires-Dist")] == [
+        'Requires-Dist: sound>=2 ; extra == "audio"',
+        "Requires-Dist: other; 'video' == extra and python_version > '3'",
+    ]
+    assert [line for line in told if line.startswith("Provides-Extra")] == [
+        "Provides-Extra: audio",
+        "Provides-Extra: video",
+    ]
+
+
+def test_what_may_shadow_the_base_is_no_fact_but_the_base_still_requires_it(described: Base, tmp_path: Path) -> None:
+    base = with_dists(
+        described,
+        Distribution(name="numpy", version="1.0"),
+        Distribution(name="scipy", version="1.0", requires=("NumPy<3", "absent")),
+        Distribution(name="elsewhere", version="1.0", requires=('numpy<1; sys_platform == "win32"',)),
+        Distribution(name="extra", version="1.0", requires=('numpy<1; extra == "x"',)),
+    )
+    overrides = frozenset({"numpy"})
+    made = stubs.write_stubs(str(tmp_path), base, overrides, Notes())
+    assert set(made) == {"scipy", "elsewhere", "extra"}
+    assert made["scipy"].requires == ("NumPy<3",)
+    assert stubs.requirers(base, overrides) == ("scipy",)
+    assert stubs.requirers(base, frozenset()) == ()
+
+
+def test_distributions_without_a_version_are_told_and_left_out(described: Base, tmp_path: Path) -> None:
+    base = with_dists(
+        described, Distribution(name="odd", version="", broken=True), Distribution(name="fine", version="1.0")
+    )
+    notes = Notes()
+    assert set(stubs.write_stubs(str(tmp_path), base, frozenset(), notes)) == {"fine"}
+    assert len(notes.notes) == 1
+    assert "`odd`" in notes.notes[0]
+
+
+def test_bounds_are_taken_off_and_nothing_else() -> None:
+    requires = ['vLLM[audio]>=0.2,<0.3; python_version > "3"', "vllm-omni<1", "torch @ https://files.example/torch.whl"]
+    assert stubs.without_bounds(requires, ["vllm", "torch"]) == (
+        'vLLM[audio]; python_version > "3"',
+        "vllm-omni<1",
+        "torch",
+    )
+
+
+def test_requirements_apply_where_their_markers_hold(described: Base) -> None:
+    markers = described.markers
+    version = described.python_version
+    assert stubs.applies(Requirement(f"a; python_version == '{version}' and os_name == 'posix'"), markers)
+    assert not stubs.applies(Requirement("a; python_version < '3'"), markers)
+    assert not stubs.applies(Requirement("a; extra == 'x'"), markers)
+    assert stubs.applies(Requirement("a; extra == 'x'"), markers, ["x"])
+
+
+def test_markers_are_those_of_the_interpreter(base: kit.Base, described: Base) -> None:
+    code = "import os, platform, sys; print(os.name, platform.machine(), platform.system(), sys.platform)"
+    names = ("os_name", "platform_machine", "platform_system", "sys_platform")
+    assert " ".join(described.markers[name] for name in names) == base.code(code)
