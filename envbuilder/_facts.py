@@ -19,7 +19,7 @@ def distribution(dist):
     """Describe one distribution; a METADATA that is missing or broken leaves the name and version of its folder."""
     folder = str(getattr(dist, "_path", ""))
     stem = os.path.basename(folder).rsplit(".", 1)[0]
-    name, version = (stem.split("-", 1) + [""])[:2]
+    name, version = [*stem.split("-", 1), ""][:2]
     broken = False
     try:
         name = dist.metadata["Name"] or name
@@ -52,7 +52,7 @@ def points(dist):
 
 def mapped_names():
     """Name the top-level modules that import finders of editable installs provide."""
-    names = []
+    names: list = []
     for finder in sys.meta_path:
         module = sys.modules.get(getattr(finder, "__module__", None) or "")
         names += getattr(module, "MAPPING", None) or ()

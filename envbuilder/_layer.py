@@ -8,11 +8,11 @@ import os
 import site
 import sys
 
-BASE_SITE_DIRS = ()
+BASE_SITE_DIRS: "tuple[str, ...]" = ()
 BASE_USER_SITE = False
 BASE_KEY = ""
 
-lease = None
+held: "list[int]" = []
 
 
 def _resolve():
@@ -45,12 +45,11 @@ def _layer(overlay):
 
 def _hold(overlay):
     """Tell gc, by a shared lock that lasts as long as this process, that the overlay is in use."""
-    global lease
     try:
         import fcntl
 
-        lease = open(os.path.join(overlay, ".lease"))
-        fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        held.append(os.open(os.path.join(overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC))
+        fcntl.flock(held[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (ImportError, OSError):
         pass
 
@@ -65,6 +64,6 @@ def activate():
 
 try:
     activate()
-except Exception as error:  # an engine must start
+except Exception as error:  # noqa: BLE001 (an engine must start)
     if os.environ.get("VPM_ENV_DEBUG"):
-        sys.stderr.write("vpm-env: the overlay is not layered: %r\n" % error)
+        sys.stderr.write(f"vpm-env: the overlay is not layered: {error!r}\n")

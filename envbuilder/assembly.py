@@ -61,7 +61,7 @@ class Request:
     @property
     def upgraded_sources(self) -> bool | frozenset[str]:
         """Say whose git refs are looked up anew: all, or the plugins of these names."""
-        return self.upgrade if self.upgrade else self.upgrade is not None
+        return self.upgrade or self.upgrade is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +110,10 @@ def assemble(job: Job) -> Assembled:
 def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
     plugins = tuple(plugin for plugin in job.config.enabled if plugin.name not in left_out)
     with fs.staging(job.layout.tmp) as scratch:
-        built = _build_sources(job, plugins, scratch)
+        try:
+            built = _build_sources(job, plugins, scratch)
+        except SourceError as error:
+            raise _with_the_rest(error, job, plugins, scratch) from None
         lock = _answer(job, plugins, built, left_out, scratch)
     if job.request.locked:
         _require_same(job, lock)
@@ -122,6 +125,16 @@ def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
     packages = _fill(job, lock, built)
     manifest, fresh = _link(job, lock, packages)
     return Assembled(lock=lock, packages=packages, manifest=manifest, fresh=fresh)
+
+
+def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], scratch: str) -> VpmError:
+    """Find out what is wrong with the plugins of indexes too: all that cannot be had is told at once."""
+    rest = tuple(plugin for plugin in plugins if isinstance(plugin.source, PyPI))
+    try:
+        _resolve(job, rest, {}, scratch)
+    except VpmError as other:
+        return SeveralErrors((error, other))
+    return error
 
 
 def _build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
@@ -153,10 +166,14 @@ def _answer(job: Job, plugins: tuple[Plugin, ...], built: Built, left_out: dict[
     """Keep the lock where it still fits, else resolve again."""
     if job.previous and _may_keep(job) and _still_fits(job.previous, job.base, built, left_out):
         return job.previous
+    return replace(_resolve(job, plugins, built, scratch), left_out=left_out)
+
+
+def _resolve(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) -> Lock:
     work = os.path.join(scratch, "resolve")
     fs.make_dirs(work)
     with job.report.stage("resolving"):
-        lock = resolve(
+        return resolve(
             config=job.config,
             plugins=plugins,
             base=job.base,
@@ -167,7 +184,6 @@ def _answer(job: Job, plugins: tuple[Plugin, ...], built: Built, left_out: dict[
             scratch=work,
             report=job.report,
         )
-    return replace(lock, left_out=left_out)
 
 
 def _may_keep(job: Job) -> bool:

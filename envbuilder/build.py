@@ -13,7 +13,7 @@ from envbuilder.errors import BuildError, CommandFailed, PackageError, SourceErr
 from envbuilder.lock import LockedPackage, single
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from envbuilder.base import Base
     from envbuilder.process import Result
@@ -25,17 +25,25 @@ TIMEOUT = 7200.0
 _EPOCH = "315532800"
 """The first second that a zip file can hold: builds on two days are the same."""
 
-_PREAMBLE = re.compile(r"^(warning: The `--pylock` option|Using CPython )")
+_PREAMBLE = re.compile(r"^(warning: The `--pylock` option|Using CPython |DEBUG |WARN )")
+_TELLING = "uv_extract=warn,uv_install_wheel=debug"
+"""Some versions of uv leave members out and mend RECORD to fit; this makes them say so."""
+
+_MENDED = (
+    (re.compile(r"Skipping unsafe file name: (?P<names>.*)"), "its member {} leads outside"),
+    (re.compile(r"Files (?P<names>.*) are listed in `RECORD` but missing"), "{} of its RECORD is missing"),
+    (re.compile(r"Files (?P<names>.*) are in the wheel archive .*missing from `RECORD`"), "{} is not in its RECORD"),
+)
 _HINT_NOT_ISOLATED = "with `build_isolation: false` the base must have everything that its build requires"
 
 
 def install_locked(
     package: LockedPackage, prefix: str, *, base: Base, uv: Uv, scratch: str, build_isolation: bool
 ) -> None:
-    """Install the one locked package into `prefix`, from the store of uv or the network; hashes are required.
+    """Install the one locked package into `prefix`, from uv's cache or the network; hashes are required.
 
     Raise `SourceError` for a file that cannot be had, `BuildError` for an sdist that does not build and
-    `PackageError` for a file that is not the one that was locked.
+    `PackageError` for a file that is not the one that was locked, or that uv had to mend.
     """
     fs.make_dirs(scratch)
     lock = join(scratch, f"pylock.{package.name}.toml")
@@ -50,6 +58,14 @@ def install_locked(
     )
     if result.code:
         raise _failure(package, result, isolated=not isolation)
+    mended = tuple(_mended(result.stderr))
+    if mended:
+        raise PackageError(package=package.name, problems=mended)
+
+
+def forget(package: LockedPackage, *, uv: Uv, scratch: str) -> None:
+    """Have uv forget what it has of a package: what its cache holds may be damaged, by a power cut for instance."""
+    _run(uv, ["cache", "clean", package.name], cwd=scratch)
 
 
 def install_wheel(wheel: str, prefix: str, *, base: Base, uv: Uv, scratch: str, plugin: str) -> None:
@@ -101,7 +117,7 @@ def compile_tree(lib: str, *, base: Base) -> None:
 
 
 def _run(uv: Uv, *arguments: Sequence[str], cwd: str) -> Result:
-    variables = {**uv.variables, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0"}
+    variables = {**uv.variables, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0", "RUST_LOG": _TELLING}
     command = [argument for part in arguments for argument in part]
     return replace(uv, variables=variables).run(command, cwd=cwd, timeout=TIMEOUT)
 
@@ -153,6 +169,14 @@ def file_name(package: LockedPackage) -> str:
         return package.name
     located = files[0].get("name") or files[0].get("url") or files[0].get("path") or package.name
     return str(located).rsplit("/", 1)[-1]
+
+
+def _mended(log: str) -> Iterator[str]:
+    for line in log.splitlines():
+        for pattern, problem in _MENDED:
+            if found := pattern.search(line):
+                names = found["names"]
+                yield problem.format(names if names.startswith("`") else f"`{names}`")
 
 
 def _said(result: Result) -> str:

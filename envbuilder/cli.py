@@ -31,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(env, quiet="-q" in words or "--quiet" in words, verbose="-v" in words or "--verbose" in words)
     try:
         arguments = parse(words)
-        options = Options(
-            config=arguments.config, base=arguments.base, home=arguments.home, profile=arguments.profile
-        )
+        options = Options(config=arguments.config, base=arguments.base, home=arguments.home, profile=arguments.profile)
         return VERBS[arguments.verb].run(arguments, options, env, console)
     except VpmError as error:
         if "--json" in words:

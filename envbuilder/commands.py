@@ -87,7 +87,7 @@ def _build(arguments: argparse.Namespace, options: Options, env: Environment, co
     from envbuilder.scope import scope
     from envbuilder.unchanged import unchanged
 
-    found = scope(options, env)
+    found = scope(options, env, needs_config=True)
     quick = not (arguments.force or arguments.upgrade is not None or arguments.dry_run)
     same = unchanged(found) if quick else None
     if same is not None and (arguments.no_switch or same.held or same.current == same.generation.number):
@@ -207,7 +207,7 @@ def _status(arguments: argparse.Namespace, options: Options, env: Environment, c
     from envbuilder.status import status
     from envbuilder.views import show_status
 
-    found = status(scope(options, env))
+    found = status(scope(options, env, needs_config=True))
     show_status(found, arguments.json, console)
     return 0 if found.active else 1
 
@@ -368,4 +368,3 @@ VERBS = {
         Verb("uninstall", "Keep house", "remove hook and home, and say what is left", _uninstall_arguments, _uninstall),
     )
 }
-

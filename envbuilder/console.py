@@ -28,7 +28,7 @@ class Table(NamedTuple):
     """Rows under headings; a heading that starts with `>` is of numbers, set to the right."""
 
     headings: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 class Console:
@@ -38,7 +38,7 @@ class Console:
         self.quiet = quiet
         self.verbose = verbose
         self.is_terminal = sys.stderr.isatty() and env.get("TERM") != "dumb"
-        self._colours = env.get("NO_COLOR") is None
+        self.colours = env.get("NO_COLOR") is None
         self._draws = sys.stdout.isatty() and env.get("TERM") != "dumb"
 
     def data(self, text: str) -> None:
@@ -85,7 +85,7 @@ class Console:
 
     def mark(self, kind: str, text: str) -> str:
         """Style a word for standard output."""
-        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self._colours and self._draws else text
+        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self.colours and self._draws else text
 
     def reporter(self) -> Reporter:
         """Return who shows progress here: bars on a terminal, lines in a pipe, nobody if quiet."""
@@ -105,10 +105,10 @@ class Console:
             drawn.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
         for row in table.rows:
             drawn.add_row(*(Text.from_ansi(cell) for cell in row))
-        RichConsole(highlight=False, no_color=not self._colours).print(drawn)
+        RichConsole(highlight=False, no_color=not self.colours).print(drawn)
 
     def _styled(self, kind: str, text: str) -> str:
-        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self._colours and self.is_terminal else text
+        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self.colours and self.is_terminal else text
 
     def _write(self, text: str) -> None:
         sys.stderr.write(text + "\n")
@@ -182,7 +182,7 @@ class LiveReporter(LineReporter):
 
         bar = (BarColumn(bar_width=24), TextColumn("{task.completed:.0f}/{task.total:.0f}")) if total else ()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
-        target = RichConsole(stderr=True, no_color=not self.console._colours)
+        target = RichConsole(stderr=True, no_color=not self.console.colours)
         with super().stage(verb, total=total), Progress(*columns, console=target, transient=True) as progress:
             task = progress.add_task(verb, total=total)
 

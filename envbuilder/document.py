@@ -101,7 +101,7 @@ def shown(text: str) -> str:
     """Quote a value for a message: short, in one line, and not at all where it may hold credentials."""
     if "://" in text or "@" in text:
         return "a URL"
-    plain = _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text[:60])
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:60])
     return f"`{plain}…`" if len(text) > 60 else f"`{plain}`"
 
 

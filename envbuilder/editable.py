@@ -30,10 +30,13 @@ class _Links:
     partial: list[str] = field(default_factory=list)
 
 
-def detach(target: str, package: Package, *, copy: str, root: str) -> Package:
-    """Replace the package's modules in `target` by links to the user's folder `root`, of which `copy` is a copy."""
+def detach(target: str, package: Package, *, copy: str, members: tuple[str, ...], root: str) -> Package:
+    """Replace the package's modules in `target` by links to the user's folder `root`.
+
+    `copy` is a copy of it, in which a build may have left files besides the `members`.
+    """
     lib, links = join(target, "lib"), _Links()
-    tree = _by_name(copy)
+    tree = _by_name(members)
     for name in sorted(set(os.listdir(lib)) - {package.dist_info}):
         place = _place(lib, name, copy, tree)
         if place is not None:
@@ -51,11 +54,10 @@ def detach(target: str, package: Package, *, copy: str, root: str) -> Package:
     )
 
 
-def _by_name(copy: str) -> dict[str, list[str]]:
+def _by_name(members: tuple[str, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for path in walk(copy):
-        if not path.startswith(".git/"):
-            found[posixpath.basename(path)].append(path)
+    for path in members:
+        found[posixpath.basename(path)].append(path)
     return found
 
 
@@ -77,7 +79,8 @@ def _place(lib: str, name: str, copy: str, tree: dict[str, list[str]]) -> str | 
 
 
 def _same(left: str, right: str) -> bool:
-    return filecmp.cmp(left, right, shallow=False)
+    """Compare contents; a member that the build took away, or that is a link to nothing, is like no file."""
+    return isfile(right) and filecmp.cmp(left, right, shallow=False)
 
 
 def _link(links: _Links, lib: str, name: str, source: str) -> None:

@@ -111,7 +111,7 @@ GENERIC = Engine(name="generic", distribution="", import_name="", script="")
 
 ENGINES = (VLLM, FASTDEPLOY, SGLANG)
 
-ENGINE_NAMES = frozenset(name for engine in ENGINES for name in engine.distributions)
+ENGINE_DISTRIBUTIONS = frozenset(name for engine in ENGINES for name in engine.distributions)
 """Every distribution name that a known engine goes by."""
 
 

@@ -77,6 +77,10 @@ class Conflict(NamedTuple):
     ways_forward: tuple[str, ...]
 
 
+def _indented(text: str) -> str:
+    return "  " + text.replace("\n", "\n  ")
+
+
 class VpmError(Exception):
     """Something that a user can cause and mend."""
 
@@ -185,13 +189,15 @@ class ResolutionError(VpmError):
 
     @property
     def message(self) -> str:
-        return "\n".join(map(self._line, self.conflicts))
+        plugins = dict.fromkeys(conflict.plugin for conflict in self.conflicts)
+        return "\n".join(line for plugin in plugins for line in self._lines(plugin))
 
-    def _line(self, conflict: Conflict) -> str:
-        if conflict.base_has:
-            chain = " → ".join((*conflict.chain, f"base has {conflict.base_has}"))
-            return f"`{conflict.plugin}` does not fit the base `{self.base}`\n  {chain}"
-        return f"`{conflict.plugin}` cannot be resolved\n  " + conflict.cause.replace("\n", "\n  ")
+    def _lines(self, plugin: str) -> list[str]:
+        conflicts = [conflict for conflict in self.conflicts if conflict.plugin == plugin]
+        if not any(conflict.base_has for conflict in conflicts):
+            return [f"`{plugin}` cannot be resolved", *(_indented(conflict.cause) for conflict in conflicts)]
+        chains = [(*conflict.chain, f"base has {conflict.base_has}") for conflict in conflicts if conflict.base_has]
+        return [f"`{plugin}` does not fit the base `{self.base}`", *(_indented(" → ".join(chain)) for chain in chains)]
 
 
 class SourceError(VpmError):

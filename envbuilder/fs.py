@@ -222,9 +222,7 @@ def try_exclusive(path: StrPath) -> IO[str] | None:
     return stream
 
 
-def _acquire(
-    stream: IO[str], path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None
-) -> None:
+def _acquire(stream: IO[str], path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
     started, told = time.monotonic(), 0.0
     while True:
         try:
@@ -269,12 +267,3 @@ def hold_lease(path: StrPath) -> int:
     os.set_inheritable(descriptor, True)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
-
-
-def remove_empty_dir(path: StrPath) -> bool:
-    """Remove a directory if it is empty; tell whether it went."""
-    try:
-        os.rmdir(path)
-    except OSError:
-        return False
-    return True

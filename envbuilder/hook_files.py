@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 PTH = "_vpm_env_hook.pth"
 LINE = b"import _vpm_env_hook\n"
 HOOK = "_vpm_env_hook.py"
+ACTIVATE = "_vpm_env_activate.py"
 GUARD = "_vpm_env_guard.py"
 HOST_PACKAGE = "envbuilder"
-MODULES = (HOOK, GUARD, f"{HOST_PACKAGE}/__init__.py", f"{HOST_PACKAGE}/plugins.py")
+SINGLE_MODULES = (HOOK, ACTIVATE, GUARD)
+MODULES = (*SINGLE_MODULES, f"{HOST_PACKAGE}/__init__.py", f"{HOST_PACKAGE}/plugins.py")
+INSTALLER_WORDS = ("pip", "virtualenv", "m venv", "mvenv", "uv", "vpm-env", "envbuilder")
+"""What stands in the command line of every installer; others that have it too pay for a closer look, that is all."""
 
 _BEGIN, _END = "# filled in from here\n", "# filled in to here\n"
 _DIST_INFO = f"vpm_env_hook-{__version__}.dist-info"
@@ -57,7 +61,8 @@ class Settings(NamedTuple):
 
 def sources(base: Base, settings: Settings) -> dict[str, bytes]:
     """Return the modules: path in site-packages → content."""
-    texts = {HOOK: _filled_in(_values(base, settings))}
+    values = _values(base, settings)
+    texts = {HOOK: _filled_in("_hook.py", values), ACTIVATE: _filled_in("_activate.py", values)}
     if base.engine.guard_group:
         texts[GUARD] = _template("_guard.py")
     if _may_bring_host_package(base):
@@ -112,7 +117,7 @@ def compiled(folder: str, module: str, tag: str = "*") -> list[str]:
 
 def constants(folder: str) -> dict[str, Any]:
     """Read what is baked into the hook in `folder`; empty where there is nothing to read."""
-    text = content_of(join(folder, HOOK)).decode("utf-8", "replace").partition(_BEGIN)[2].partition(_END)[0]
+    text = content_of(join(folder, ACTIVATE)).decode("utf-8", "replace").partition(_BEGIN)[2].partition(_END)[0]
     try:
         nodes = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
         pairs = [(node.targets[0], ast.literal_eval(node.value)) for node in nodes]
@@ -136,26 +141,31 @@ def expected(base: Base) -> dict[str, object]:
 
 
 def _values(base: Base, settings: Settings) -> dict[str, object]:
-    engine = base.distributions.get(base.engine_name)
+    engine, dist = base.engine, base.distributions.get(base.engine_name)
+    modules = tuple(dict.fromkeys(module.split(".")[0] for module in engine.entry_modules))
     return {
         **expected(base),
         "HOME": settings.home,
         "PROFILE": settings.profile,
-        "ENGINE_NAMES": tuple(dict.fromkeys(filter(None, (base.engine.distribution, base.engine_name)))),
-        "ENGINE_DIST_INFO": engine.path if engine else "",
-        "ENTRY_SCRIPTS": tuple(filter(None, (base.engine.script,))),
-        "ENTRY_MODULES": base.engine.entry_modules,
-        "TRUSTED_OWNERS": settings.trust_owner,
+        "BASE_MARK": dist.path if dist and dist.path else base.prefix,
+        "OWNERS": (0, *settings.trust_owner),
         "TRUST_HOME": settings.trust_home,
+        "SITE": f"/lib/python{base.python_version}/site-packages",
+        "ENGINE_NAMES": tuple(dict.fromkeys(filter(None, (engine.distribution, base.engine_name)))),
+        "ENTRY_SCRIPTS": tuple(filter(None, (engine.script,))),
+        "ENTRY_MODULES": engine.entry_modules,
+        "WORDS": tuple(dict.fromkeys((*INSTALLER_WORDS, *filter(None, (engine.script,)), *modules))),
         "COMMAND": settings.command,
     }
 
 
-def _filled_in(values: Mapping[str, object]) -> bytes:
-    """Return the hook's text with its constants; ASCII, whatever the paths are."""
-    head, _, rest = _template("_hook.py").decode().partition(_BEGIN)
-    lines = "".join(f"{name} = {value!a}\n" for name, value in values.items())
-    return f"{head}{_BEGIN}{lines}{_END}{rest.partition(_END)[2]}".encode()
+def _filled_in(name: str, values: Mapping[str, object]) -> bytes:
+    """Return a template's text with the constants that it declares; ASCII, whatever the paths are."""
+    head, _, rest = _template(name).decode().partition(_BEGIN)
+    declared, _, tail = rest.partition(_END)
+    names = [line.replace(":", " ").split()[0] for line in declared.splitlines()]
+    lines = "".join(f"{name} = {values[name]!a}\n" for name in names)
+    return f"{head}{_BEGIN}{lines}{_END}{tail}".encode()
 
 
 def _template(name: str) -> bytes:

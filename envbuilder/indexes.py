@@ -65,19 +65,23 @@ def credentials(url: str) -> tuple[str, str]:
 def values_of(config: Config | None, env: Environment) -> dict[str, str]:
     """Look up every `${NAME}` of the config's URLs.
 
-    Raise `SourceError` with all variables that are not set and all folders of `find_links` that are not there.
+    Raise `SourceError` with all variables of indexes that are not set and all folders of `find_links` that are not
+    there. What is wrong with a git URL is told with the other sources that cannot be had.
     """
     wanted = [(who, url, name) for who, url in urls(config) for name in _VARIABLE.findall(url)]
+    repositories = (
+        {plugin.source.url for plugin in config.enabled if isinstance(plugin.source, Git)} if config else set()
+    )
     missing = [
         (who, f"the variable `{name}` of `{without_credentials(url)}` is not set")
         for who, url, name in wanted
-        if env.get(name) is None
+        if env.get(name) is None and url not in repositories
     ]
     folders = [link for link in config.find_links if "://" not in link and "${" not in link] if config else []
     missing += [("find_links", f"there is no folder `{folder}`") for folder in folders if not isdir(folder)]
     if missing:
         raise SourceError(tuple(dict.fromkeys(missing)))
-    return {name: env.variables[name] for _, _, name in wanted}
+    return {name: env.variables[name] for _, _, name in wanted if env.get(name) is not None}
 
 
 def urls(config: Config | None) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import build, editable, unpack
+from envbuilder import build, editable, fs, unpack
 from envbuilder.digest import sha256_of
+from envbuilder.errors import PackageError
 from envbuilder.lock import LockedPackage, package_record
 from envbuilder.package import FORMAT
 from envbuilder.record import check_members
@@ -42,14 +43,27 @@ class Order:
 def of_locked(package: LockedPackage, *, base: Base, uv: Uv, build_isolation: bool) -> Order:
     """Order a package of an index, as it is locked."""
 
-    def stage(target: str, scratch: str) -> Package:
+    def once(target: str, scratch: str) -> Package:
         prefix = join(scratch, "prefix")
-        build.install_locked(
-            package, prefix, base=base, uv=uv, scratch=scratch, build_isolation=build_isolation
-        )
+        build.install_locked(package, prefix, base=base, uv=uv, scratch=scratch, build_isolation=build_isolation)
         made = unpack.take(prefix, target, package=package.name, source=_plain(package_record(package)))
         unpack.require(made, name=package.name, version=package.version)
         return made
+
+    def stage(target: str, scratch: str) -> Package:
+        try:
+            return once(target, join(scratch, "first"))
+        except PackageError:
+            if uv.offline:
+                raise
+        # Perhaps only uv's cache is damaged; if not, it must not hide next time what is wrong now.
+        build.forget(package, uv=uv, scratch=scratch)
+        fs.remove_tree(target)
+        try:
+            return once(target, join(scratch, "second"))
+        except PackageError:
+            build.forget(package, uv=uv, scratch=scratch)
+            raise
 
     if len(package.wheels) == 1:
         wanted: dict[str, Any] = {"wheel": package.wheels[0]["hashes"]["sha256"]}
@@ -71,7 +85,7 @@ def of_source(source: Source, plugin: Plugin, *, base: Base, uv: Uv) -> Order:
         made = unpack.take(prefix, target, package=plugin.name, source=_origin(source))
         if source.editable_root is None:
             return made
-        return editable.detach(target, made, copy=source.path, root=source.editable_root)
+        return editable.detach(target, made, copy=source.path, members=source.members, root=source.editable_root)
 
     return Order(label=plugin.name, input=_input(source, plugin, base), stage=stage)
 

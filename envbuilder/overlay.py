@@ -216,7 +216,9 @@ def _link_data(path: str, packages: tuple[Package, ...], layout: Layout) -> None
     for kind, below in (("data", path), ("include", join(path, "include"))):
         roots = [join(layout.package(package.key), kind) for package in packages]
         trees = [
-            Tree(path=root, target=os.path.relpath(root, layout.home), physical=_SHARED) for root in roots if isdir(root)
+            Tree(path=root, target=os.path.relpath(root, layout.home), physical=_SHARED)
+            for root in roots
+            if isdir(root)
         ]
         planned = plan(trees)
         depth = 3 if kind == "data" else 4

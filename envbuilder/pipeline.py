@@ -10,8 +10,11 @@ from os.path import join
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lock as locks, overlay, profile as profiles, sources, store
-from envbuilder.assembly import Assembled, Job, Request, assemble, describe as describe_set, link
+from envbuilder import fs, overlay, sources, store
+from envbuilder import lock as locks
+from envbuilder import profile as profiles
+from envbuilder.assembly import Assembled, Job, Request, assemble, link
+from envbuilder.assembly import describe as describe_set
 from envbuilder.base import Base, describe
 from envbuilder.config import Config, Local, of_content, read
 from envbuilder.errors import ConfigError, Place, Problem, ProfileError

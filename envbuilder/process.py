@@ -84,7 +84,9 @@ def run(
     return Result(code=code, stdout=redact(stdout, secrets=secrets), stderr=redact(stderr, secrets=secrets))
 
 
-def check(command: Sequence[str], *, env: Mapping[str, str], cwd: str | None = None, timeout: float | None = None) -> str:
+def check(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: str | None = None, timeout: float | None = None
+) -> str:
     """Run `command` and return its standard output; raise `CommandFailed` when it does not end with 0."""
     result = run(command, env=env, cwd=cwd, timeout=timeout)
     if result.code:

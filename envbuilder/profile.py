@@ -94,7 +94,9 @@ class Order(NamedTuple):
 
 def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> AbstractContextManager[None]:
     """Hold the profile's lock; everything here that writes wants it held."""
-    return fs.locked(join(profile.layout.flocks, f"profile-{profile.name}-{profile.base_key}"), wait=wait, on_wait=on_wait)
+    return fs.locked(
+        join(profile.layout.flocks, f"profile-{profile.name}-{profile.base_key}"), wait=wait, on_wait=on_wait
+    )
 
 
 def current(profile: Profile) -> int | None:

@@ -8,7 +8,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from envbuilder.config import PyPI
-from envbuilder.engines import ENGINE_NAMES
+from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _conflict(plugin: Plugin, built: Built, dist: Distribution) -> Conflict:
     else:
         wanted = f"{dist.name} {built[plugin.name][0].version}"
     way = f"to use it instead of the base's: `override: [{dist.name}]`"
-    if dist.name in ENGINE_NAMES:
+    if dist.name in ENGINE_DISTRIBUTIONS:
         way = f"take `{plugin.name}` out of `plugins:`: the base is what provides the engine"
     has = dist.version or "one without a version"
     return Conflict(plugin=plugin.name, chain=(wanted,), base_has=has, cause="", ways_forward=(way,))

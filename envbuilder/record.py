@@ -110,7 +110,7 @@ def _row_problems(prefix: str, row: _Row, present: set[str], unhashed: set[str])
     elif not stat.S_ISREG(os.lstat(join(prefix, path)).st_mode):
         yield f"{_shown(path)} is no regular file"
     elif not _hash_holds(join(prefix, path), row.hash):
-        yield f"{_shown(path)} is not what its RECORD says" if row.hash else f"{_shown(path)} has no hash in its RECORD"
+        yield f"{_shown(path)} is not what its RECORD says" if row.hash else f"its RECORD has no hash of {_shown(path)}"
 
 
 def _hash_holds(path: str, said: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder.answer import Answer, Unsolvable
 from envbuilder.config import PyPI
-from envbuilder.engines import ENGINE_NAMES
+from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict
 from envbuilder.inquiry import Bound, bounds_of, bounds_on, chain_to, spelled
 from envbuilder.stubs import applies, parsed
@@ -96,7 +96,7 @@ def _broken(inquiry: Inquiry, plugin: str, world: World) -> Iterator[Bound]:
     facts = inquiry.question.facts.keys() & world.answer.versions.keys()
     asking = {requirer for name in facts for requirer in world.requirers.get(name, ())} - facts
     bounds = [bound for name in sorted(asking) for bound in bounds_of(inquiry, name, plugin, world)]
-    for bound in sorted(bounds, key=lambda bound: (bound.name not in ENGINE_NAMES, bound.name)):
+    for bound in sorted(bounds, key=lambda bound: (bound.name not in ENGINE_DISTRIBUTIONS, bound.name)):
         if bound.name in facts and not bound.allows(inquiry.question.facts[bound.name].version):
             yield bound
 
@@ -139,7 +139,7 @@ def _may_be_overridden(base: Base) -> Callable[[str], bool]:
         except OSError:
             return False
         tags = [line for line in text.splitlines() if line.startswith("Tag:")]
-        return name not in ENGINE_NAMES and bool(tags) and all(line.rstrip().endswith("-any") for line in tags)
+        return name not in ENGINE_DISTRIBUTIONS and bool(tags) and all(line.rstrip().endswith("-any") for line in tags)
 
     return judge
 

@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from envbuilder.paths import Environment, Layout
     from envbuilder.scope import Options
 
-_OURS = ("bases", "cache", "flocks", "format", "overlays", "profiles", "registry.json", "sources", "store", "tmp", "trash")
+_OURS = (
+    "bases",
+    "cache",
+    "flocks",
+    "format",
+    "overlays",
+    "profiles",
+    "registry.json",
+    "sources",
+    "store",
+    "tmp",
+    "trash",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import fs, stubs
 from envbuilder.answer import Answer, Question, Root, Unsolvable, ask, requirements_of, requirers
 from envbuilder.config import PyPI
-from envbuilder.engines import ENGINE_NAMES
+from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict, ResolutionError
 from envbuilder.inquiry import Inquiry, World, chain_to
 from envbuilder.lock import Lock, base_record
@@ -231,7 +231,7 @@ def _again(solved: Solved, **changes: Any) -> Solved:
 
 def _refuse_engines(case: Case, solved: Solved) -> None:
     """Refuse an engine that is not the base's own: a second one beside it, or one in its place."""
-    foreign = sorted(ENGINE_NAMES & solved.answer.versions.keys() - solved.question.facts.keys())
+    foreign = sorted(ENGINE_DISTRIBUTIONS & solved.answer.versions.keys() - solved.question.facts.keys())
     if not foreign:
         return
     answer = solved.answer

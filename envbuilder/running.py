@@ -13,6 +13,8 @@ from envbuilder.status import drifted
 from envbuilder.switching import chosen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
 
@@ -43,7 +45,7 @@ def run(found: Scope, command: list[str], *, number: int | None, report: Reporte
         raise UsageError(f"`{command[0]}` cannot be started: {error.strerror}") from None
 
 
-def environment_for(path: str, base_scripts: str, pin: str, variables: dict[str, str] | os._Environ[str]) -> dict[str, str]:
+def environment_for(path: str, base_scripts: str, pin: str, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a process that runs in the overlay at `path`."""
     search = [os.path.join(path, "bin"), base_scripts, variables.get("PATH") or os.defpath]
     own = {"PATH": os.pathsep.join(search), "VIRTUAL_ENV": path, "VPM_ENV_PIN": pin}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
 from envbuilder.engines import ENGINES
-from envbuilder.errors import HomeError, UsageError
+from envbuilder.errors import ConfigError, HomeError, Place, Problem, UsageError
 from envbuilder.interpreter import Interpreter, find_base, recall
 from envbuilder.paths import FORMAT, Environment, Layout, find_config, home_of
 from envbuilder.profile import Profile
@@ -52,10 +52,17 @@ class Scope(NamedTuple):
         return lock_wait(self.env)
 
 
-def scope(options: Options, env: Environment) -> Scope:
-    """Find out what a call is about; raise the `VpmError` of whatever cannot be found."""
+def scope(options: Options, env: Environment, *, needs_config: bool = False) -> Scope:
+    """Find out what a call is about; raise the `VpmError` of whatever cannot be found.
+
+    A config that `--config` names must be there; one that a variable names need not, except for verbs that need it:
+    whoever undoes a switch at night need not mend the environment first.
+    """
     layout = home(options, env)
     config_file = find_config(env, options.config, tuple(engine.name for engine in ENGINES))
+    if config_file and not os.path.isfile(config_file) and (options.config or needs_config):
+        problem = Problem(place=Place(file=config_file), key="", text="there is no such file")
+        raise ConfigError((problem,), hint="`vpm-env init` writes one; `--config` or `$VPM_ENV_CONFIG` names another")
     config = _choosing_config(config_file, env)
     configured = config.base if config else None
     chosen = options.profile or env.get("VPM_ENV_PROFILE") or (config.profile if config else None) or DEFAULT_PROFILE

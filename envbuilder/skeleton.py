@@ -92,7 +92,7 @@ def _baked_layer(base: Base) -> str:
         text = stream.read()
     own_dirs = tuple(folder for folder in base.site_dirs if folder != base.user_site)
     for name, value in (
-        ("BASE_SITE_DIRS = ()", f"BASE_SITE_DIRS = {own_dirs!r}"),
+        ('BASE_SITE_DIRS: "tuple[str, ...]" = ()', f"BASE_SITE_DIRS = {own_dirs!r}"),
         ("BASE_USER_SITE = False", f"BASE_USER_SITE = {bool(base.user_site)}"),
         ('BASE_KEY = ""', f"BASE_KEY = {base.key!r}"),
     ):

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING, Any, Literal
 
-from envbuilder import fs, git, process, tree
+from envbuilder import fs, git, process, remotes, tree
 from envbuilder.config import Git, Local
 from envbuilder.digest import sha256_bytes, sha256_file, sha256_of
 from envbuilder.errors import CommandFailed, SourceError
+from envbuilder.remotes import GitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from envbuilder.config import Plugin
     from envbuilder.lock import Lock
     from envbuilder.paths import Environment, Layout
+    from envbuilder.remotes import Remote
 
 _WORKERS = 4
 _SUBMODULE_DEPTH = 8
@@ -33,13 +35,15 @@ class Source:
     """A git or local source, fetched.
 
     `path` is a private copy of the tree, or the wheel or sdist itself. One of `vcs`, `directory` and `archive` is
-    set, with PEP 751's names. `tree` is the sha256 of a local source's content, "" for git.
+    set, with PEP 751's names. `tree` is the sha256 of a local source's content, "" for git; `members` are the files
+    of a local folder's copy, to which a build adds others.
     """
 
     plugin: str
     kind: Literal["tree", "wheel", "sdist"]
     path: str
     tree: str = ""
+    members: tuple[str, ...] = ()
     vcs: dict[str, Any] | None = None
     directory: dict[str, Any] | None = None
     archive: dict[str, Any] | None = None
@@ -75,9 +79,7 @@ def fetch(
     A git ref keeps the commit that `previous` has for it unless `upgrade` (all, or names of plugins) says otherwise.
     Raise `SourceError`, which names every plugin whose source cannot be had.
     """
-    errand = _Errand(
-        layout=layout, env=env, previous=previous, upgrade=upgrade, offline=offline, scratch=scratch
-    )
+    errand = _Errand(layout=layout, env=env, previous=previous, upgrade=upgrade, offline=offline, scratch=scratch)
     wanted = [plugin for plugin in plugins if isinstance(plugin.source, (Git, Local))]
     with process.workers(_WORKERS) as pool:
         results = list(pool.map(lambda plugin: _attempt(plugin, errand), wanted))
@@ -104,7 +106,7 @@ def _attempt(plugin: Plugin, errand: _Errand) -> Source | str:
         if isinstance(plugin.source, Local):
             return _local(plugin.name, plugin.source, errand)
         return "its source is neither git nor local"
-    except git.GitError as error:
+    except GitError as error:
         return str(error)
     except CommandFailed as error:
         return f"git ended with {error.code}: {error.output.strip()}"
@@ -113,9 +115,9 @@ def _attempt(plugin: Plugin, errand: _Errand) -> Source | str:
 
 
 def _git(name: str, source: Git, errand: _Errand) -> Source:
-    remote = git.remote(source.url, errand.env)
+    remote = remotes.remote(source.url, errand.env)
     subdirectory = _inner(source.subdirectory)
-    vcs = {"type": "git", "url": git.safe_url(source.url), "requested-revision": source.ref}
+    vcs = {"type": "git", "url": remotes.safe_url(source.url), "requested-revision": source.ref}
     with _mirror(remote, errand) as mirror:
         commit = _kept(name, vcs, subdirectory, errand) or mirror.resolve(source.ref, offline=errand.offline)
         mirror.ensure(commit, source.ref, offline=errand.offline)
@@ -124,27 +126,27 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
     _export_submodules(remote, target, errand, depth=1)
     path = join(target, subdirectory) if subdirectory else target
     if not isdir(path):
-        raise git.GitError(f"the subdirectory `{subdirectory}` is not in commit {commit[:12]}")
+        raise GitError(f"the subdirectory `{subdirectory}` is not in commit {commit[:12]}")
     _require_project(path)
     vcs |= {"commit-id": commit, "subdirectory": subdirectory}
     return Source(plugin=name, kind="tree", path=path, vcs={key: value for key, value in vcs.items() if value})
 
 
 @contextmanager
-def _mirror(remote: git.Remote, errand: _Errand) -> Iterator[git.Mirror]:
+def _mirror(remote: Remote, errand: _Errand) -> Iterator[git.Mirror]:
     """Lend the mirror of `remote`, locked: two builds may want it at once."""
     named = sha256_bytes(remote.url.encode())[:32]
     with fs.locked(join(errand.layout.flocks, f"git-{named}.lock")):
         yield git.Mirror(path=join(errand.layout.cache, "git", named), remote=remote, env=errand.env)
 
 
-def _export_submodules(parent: git.Remote, target: str, errand: _Errand, *, depth: int) -> None:
+def _export_submodules(parent: Remote, target: str, errand: _Errand, *, depth: int) -> None:
     """Export submodules into their places, from mirrors of their own: offline they are as good as the repository."""
     if depth > _SUBMODULE_DEPTH:
-        raise git.GitError(f"its submodules are nested more than {_SUBMODULE_DEPTH} deep")
+        raise GitError(f"its submodules are nested more than {_SUBMODULE_DEPTH} deep")
     for path, (url, commit) in git.submodules(target, errand.env).items():
         inner = join(target, _inner(path) or "")
-        remote = git.relative_to(parent, url)
+        remote = remotes.relative_to(parent, url)
         with _mirror(remote, errand) as mirror:
             mirror.ensure(commit, None, offline=errand.offline)
             mirror.export(commit, inner)
@@ -167,9 +169,9 @@ def _local(name: str, source: Local, errand: _Errand) -> Source:
     if isdir(source.path):
         return _folder(name, source, errand)
     if not isfile(source.path):
-        raise git.GitError(f"`{source.path}` does not exist")
+        raise GitError(f"`{source.path}` does not exist")
     if not source.path.endswith((".whl", *_SDIST)):
-        raise git.GitError(f"`{source.path}` is no folder, wheel or sdist")
+        raise GitError(f"`{source.path}` is no folder, wheel or sdist")
     sha256 = sha256_file(source.path)
     archive = {"path": source.path, "size": os.path.getsize(source.path), "hashes": {"sha256": sha256}}
     kind: Literal["wheel", "sdist"] = "wheel" if source.path.endswith(".whl") else "sdist"
@@ -188,7 +190,7 @@ def _folder(name: str, source: Local, errand: _Errand) -> Source:
     if source.editable:
         directory["editable"] = True
     digest = tree.digest(target, names, history=history)
-    return Source(plugin=name, kind="tree", path=target, tree=digest, directory=directory)
+    return Source(plugin=name, kind="tree", path=target, tree=digest, members=tuple(names), directory=directory)
 
 
 def _inner(path: str | None) -> str | None:
@@ -197,10 +199,10 @@ def _inner(path: str | None) -> str | None:
         return None
     normal = os.path.normpath(path)
     if os.path.isabs(path) or normal.split(os.sep)[0] == "..":
-        raise git.GitError(f"`{path}` leads out of the repository")
+        raise GitError(f"`{path}` leads out of the repository")
     return None if normal == "." else normal
 
 
 def _require_project(path: str) -> None:
     if not any(isfile(join(path, name)) for name in tree.PROJECT_FILES[:2]):
-        raise git.GitError("there is no `pyproject.toml` and no `setup.py` where its project should be")
+        raise GitError("there is no `pyproject.toml` and no `setup.py` where its project should be")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import fs, process
 from envbuilder import hook_files as files
 from envbuilder.errors import BaseError, CommandFailed
-from envbuilder.hook_files import HOOK, LINE, MODULES, PTH, Settings
+from envbuilder.hook_files import HOOK, LINE, PTH, SINGLE_MODULES, Settings
 from envbuilder.paths import environment
 from envbuilder.report import Reporter
 
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.paths import Layout
 
-# The hook runs at every start, under -O and -OO too; without its .pyc each would cost milliseconds more. A hash that
-# is not checked holds where image layers normalise the times of files.
+# The hook runs at every start, under -O and -OO too; without its .pyc each would cost milliseconds more, and to read
+# docstrings costs as well. A hash that is not checked holds where image layers normalise the times of files.
 _COMPILE = """
-import py_compile, sys
+import importlib.util, py_compile, sys
 mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
 for path in sys.argv[1:]:
-    for level in (0, 1, 2) if path.endswith("_vpm_env_hook.py") else (0,):
-        print(py_compile.compile(path, doraise=True, optimize=level, invalidation_mode=mode))
+    for level in ("", 1, 2):
+        compiled = importlib.util.cache_from_source(path, optimization=level)
+        print(py_compile.compile(path, compiled, doraise=True, optimize=2, invalidation_mode=mode))
 """
 _MADE_FOR = {
     "VERSION": "it is of vpm-env {0}, this is {1}",
@@ -152,7 +153,7 @@ def inspect(base: Base) -> HookStatus:
         profile=str(known.get("PROFILE", "")),
         prefix=str(known.get("PREFIX", "")),
         base_key=str(known.get("BASE_KEY", "")),
-        trust_owner=tuple(known.get("TRUSTED_OWNERS", ())),
+        trust_owner=tuple(known.get("OWNERS", ())[1:]),
         trust_home=bool(known.get("TRUST_HOME")),
         problems=tuple(_problems(base, known)),
     )
@@ -245,9 +246,9 @@ def _is_removable(folder: str, name: str, recorded: Mapping[str, str]) -> bool:
 
 def _present(folder: str) -> set[str]:
     """Name every file of a hook that is there: what RECORD lists, and what it forgot to."""
-    paths = [join(folder, name) for name in (*MODULES[:2], PTH, *files.recorded(folder))]
+    paths = [join(folder, name) for name in (*SINGLE_MODULES, PTH, *files.recorded(folder))]
     paths += [join(dist_info, name) for dist_info in files.dist_infos(folder) for name in os.listdir(dist_info)]
-    paths += [path for module in MODULES[:2] for path in files.compiled(folder, module)]
+    paths += [path for module in SINGLE_MODULES for path in files.compiled(folder, module)]
     return {relpath(path, folder) for path in paths if isfile(path)}
 
 

@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import overlay, process, profile as profiles, startup
+from envbuilder import overlay, process, startup
+from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.scope import profile_of
 from envbuilder.unchanged import file_digest

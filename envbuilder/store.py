@@ -22,7 +22,7 @@ from envbuilder.package import SHORT, Package
 from envbuilder.record import is_bytecode, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from envbuilder.base import Base
     from envbuilder.config import Plugin
@@ -103,9 +103,7 @@ def add_all_built(
     }
 
 
-def missing(
-    locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv, report: Reporter
-) -> list[str]:
+def missing(locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv, report: Reporter) -> list[str]:
     """Add what can be had, and name the files that cannot: with `uv` offline, those that no cache has."""
     wanted = list(locked)
     ordered = [orders.of_locked(package, base=base, uv=uv, build_isolation=True) for package in wanted]
@@ -177,12 +175,16 @@ def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Repor
     found: dict[str, Result] = {}
     _recall_into(found, ordered, base, layout)
     wanted = {order.digest: order for order in ordered if order.digest not in found}
+
+    def told(holder: str, seconds: float) -> None:
+        report.note(f"waiting for {holder} ({seconds:.0f} s so far)")
+
     if wanted:
         for folder in (layout.tmp, layout.store, layout.sources):
             fs.make_dirs(folder)
         with ExitStack() as held:
             for digest in sorted(wanted):
-                held.enter_context(fs.locked(join(layout.flocks, f"store-{digest[:32]}.lock"), on_wait=_teller(report)))
+                held.enter_context(fs.locked(join(layout.flocks, f"store-{digest[:32]}.lock"), on_wait=told))
             # Whoever held a lock may have made what we want.
             _recall_into(found, wanted.values(), base, layout)
             _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)
@@ -293,10 +295,6 @@ def _unless_failed(results: list[Result]) -> list[Package]:
     if errors:
         raise errors[0]
     return [result for result in results if isinstance(result, Package)]
-
-
-def _teller(report: Reporter) -> Callable[[str, float], None]:
-    return lambda holder, seconds: report.note(f"waiting for {holder} ({seconds:.0f} s so far)")
 
 
 def _listdir(path: str) -> list[str]:

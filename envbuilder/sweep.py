@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, overlay, profile as profiles, store
+from envbuilder import fs, gc, overlay, store
+from envbuilder import profile as profiles
+from envbuilder.errors import ProfileError
 from envbuilder.overlay import Part
 
 if TYPE_CHECKING:
@@ -72,7 +74,9 @@ def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float) -> Sw
             bytes=gc.freed([*paths, *_leftovers(layout)]),
         )
         if not dry_run:
-            _remove(layout, [entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased])
+            _remove(
+                layout, [entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased]
+            )
             for entry in dead:
                 overlay.discard(layout, *entry)
             for key in packages:
@@ -145,7 +149,7 @@ def _verify_profile(profile: profiles.Profile) -> list[str]:
     for known in profiles.numbers(profile):
         try:
             profiles.read(profile, known)
-        except profiles.ProfileError as error:
+        except ProfileError as error:
             problems.append(error.message)
     return problems
 

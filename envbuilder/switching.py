@@ -115,4 +115,6 @@ def _ensure(profile: Profile, generation: Generation, rebuild: Rebuild) -> bool:
 
 def _editable_notes(generation: Generation) -> tuple[str, ...]:
     editable = [name for name, _, _, is_editable in generation.packages if is_editable]
-    return tuple(f"`{name}` is editable: its code is as it stands in its folder, and does not roll back" for name in editable)
+    return tuple(
+        f"`{name}` is editable: its code is as it stands in its folder, and does not roll back" for name in editable
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import overlay, profile as profiles
+from envbuilder import overlay
+from envbuilder import profile as profiles
 from envbuilder.console import Console, Table
 from envbuilder.planning import Change, changes, size_text
 from envbuilder.switching import chosen
@@ -128,9 +129,7 @@ def show_history(profile: Profile, as_json: bool, console: Console) -> None:
                 "base": profile.base_key,
                 "current": now,
                 "held": profiles.order(profile).held,
-                "generations": [
-                    {**entry._asdict(), "on_disk": profiles.is_on_disk(profile, entry)} for entry in known
-                ],
+                "generations": [{**entry._asdict(), "on_disk": profiles.is_on_disk(profile, entry)} for entry in known],
             }
         )
         return
@@ -232,7 +231,9 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         lines += [("note", line) for line in _said_of(found.manifest.provided, found.manifest.ignored)]
         lines += [("left out", f"{plugin}: {why}") for plugin, why in found.current.left_out.items()]
         lines += [("warning", finding_line(finding)) for finding in found.manifest.findings]
-        lines += [("probe", f"{result.name}: {result.status}") for result in found.manifest.probe if result.status != "ok"]
+        lines += [
+            ("probe", f"{result.name}: {result.status}") for result in found.manifest.probe if result.status != "ok"
+        ]
         lines += [("allow-list", f"{name}={value}") for name, value in found.manifest.allow_lists.items()]
     return lines
 
@@ -251,7 +252,12 @@ def _status_record(found: Status) -> dict[str, Any]:
         "active": found.active,
         "why_not": found.why_not,
         "way_forward": found.way_forward,
-        "base": {"key": found.base.key, "prefix": found.base.prefix, "python": found.base.python, "rule": found.base.rule},
+        "base": {
+            "key": found.base.key,
+            "prefix": found.base.prefix,
+            "python": found.base.python,
+            "rule": found.base.rule,
+        },
         "engine": {"name": found.base.engine.name, "version": found.base.engine_version},
         "home": found.profile.layout.home,
         "profile": found.profile.name,

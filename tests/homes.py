@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 
-from envbuilder import base as bases, startup
+from envbuilder import base as bases
+from envbuilder import startup
 from envbuilder.digest import sha256_of
 from envbuilder.interpreter import Interpreter
 from envbuilder.manifest import Manifest, Member
@@ -166,7 +167,9 @@ class Rig:
         return dict(json.loads(self.start(*flags, folder / name, **options).stdout))
 
 
-def vllm_base(folder: Path, *, kind: str = "venv", python: str | Path, name: str = "vllm", pip: bool = False) -> kit.Base:
+def vllm_base(
+    folder: Path, *, kind: str = "venv", python: str | Path, name: str = "vllm", pip: bool = False
+) -> kit.Base:
     """Make a base that has a tiny vLLM."""
     base = kit.base(folder / "base", kind=kind, python=python, home=folder, pip=pip)
     kit.fake_vllm(base, name=name)

@@ -255,7 +255,7 @@ def test_an_override_may_shadow_what_the_bases_distribution_of_its_name_owns(gro
 
 
 def test_an_override_of_an_editable_distribution_is_taken_at_its_word(ground: Ground, make: Make) -> None:
-    ground.wheel("mine", files={"mine.pth": "/nowhere"})
+    ground.wheel("mine", files={"__editable__.mine.pth": "/nowhere"})
     base = ground.base(mapped_names=frozenset({"mine"}))
     subject = make("mine", "mine/__init__.py", override=True)
     assert told(audit((subject,), base)) == [("name-in-base", "error", "mine")]

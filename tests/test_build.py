@@ -131,7 +131,9 @@ def test_locked_forbids_another_lock(vllm: kit.VpmEnv, index: kit.Index) -> None
     assert vllm("history", "--json").json["current"] == 1
 
 
-def test_a_locked_build_on_another_home_makes_the_same_digest(vllm: kit.VpmEnv, index: kit.Index, tmp_path: Path) -> None:
+def test_a_locked_build_on_another_home_makes_the_same_digest(
+    vllm: kit.VpmEnv, index: kit.Index, tmp_path: Path
+) -> None:
     publish(index, "one", requires=("dependency",))
     kit.wheel(index.folder, "dependency", "1.0")
     config(vllm, index, "one")
@@ -321,7 +323,9 @@ def test_run_puts_overlay_and_base_on_the_path(vllm: kit.VpmEnv, base: kit.Base,
     path = vllm("path", check=True).stdout.strip()
 
     done = vllm("run", "--", "vllm", check=True)
-    python = vllm("run", "--", "python", "-c", "import sys, os; print(sys.prefix, os.environ['VIRTUAL_ENV'])", check=True)
+    python = vllm(
+        "run", "--", "python", "-c", "import sys, os; print(sys.prefix, os.environ['VIRTUAL_ENV'])", check=True
+    )
     code = vllm("run", "--", "python", "-c", "raise SystemExit(7)")
     missing = vllm("run", "--", "no-such-command")
 
@@ -362,8 +366,9 @@ def test_a_collected_generation_is_rebuilt_from_its_lock(vllm: kit.VpmEnv, base:
 
 def age_switches(vpm_env: kit.VpmEnv) -> str:
     """Let everything that was current have been so two days ago: gc spares the last 24 hours."""
-    from envbuilder.digest import sealed
     import json
+
+    from envbuilder.digest import sealed
 
     (order,) = vpm_env.home.glob("profiles/*/*/order.json")
     record = json.loads(order.read_text())

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from envbuilder.config import Config, Git, Local, PyPI, find, read
 from envbuilder.errors import ConfigError
 from envbuilder.paths import Environment

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 import yaml
+
 from envbuilder.document import MAX_BYTES, Document, Mapping, Scalar, Sequence, parse, shown
 from envbuilder.errors import ConfigError
 
@@ -141,7 +142,7 @@ def test_the_deepest_allowed_tree_is_read() -> None:
 def test_credentials_and_long_or_hidden_text_are_not_shown() -> None:
     assert shown("https://me:secret@host/x") == "a URL"
     assert shown("git@host:secret") == "a URL"
-    assert shown("a\x1b[31m\u202e") == "`a\\u001b[31m\\u202e`"
+    assert shown("a\x1b[31m\u202e") == "`a\\x1b[31m\\u202e`"
     assert len(shown("a" * 5000)) < 70
     assert "secret" not in "".join(problems("https://me:secret@h: &x 1\n"))
 

@@ -646,7 +646,18 @@ def test_a_home_that_cannot_be_read(public: Rig) -> None:
 
 def test_the_guard_finds_what_it_reads(active: Rig) -> None:
     """Everything that other rooms read of the hook is there."""
-    names = {"state", "reason", "digest", "generation", "overlay", "base_key", "profile", "lease", "HOME", "ENGINE_NAMES"}
+    names = {
+        "state",
+        "reason",
+        "digest",
+        "generation",
+        "overlay",
+        "base_key",
+        "profile",
+        "lease",
+        "HOME",
+        "ENGINE_NAMES",
+    }
 
     assert names <= set(vars(_hook))
     assert startup.inspect(active.facts).intact

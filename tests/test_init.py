@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+
 from envbuilder import config, init, paths
 from envbuilder.engines import ENGINES, GENERIC, SGLANG, VLLM, Engine
 from envbuilder.errors import ConfigError, UsageError

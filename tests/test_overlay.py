@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import kit
 import pytest
+
 from envbuilder import overlay, scripts
 from envbuilder.base import describe
 from envbuilder.digest import sha256_bytes
@@ -90,7 +91,9 @@ def test_the_overlays_python_sees_overlay_and_base(kind: str, layout: Layout, tm
     base = known(under, layout)
     made = make(layout, base, put(layout, "upper", {"lib/upper/__init__.py": "name = 'upper'"}))
 
-    shown = code(made, "import sys, upper, lower; print(upper.__file__, lower.__file__, sys.prefix)", env=dict(under.env))
+    shown = code(
+        made, "import sys, upper, lower; print(upper.__file__, lower.__file__, sys.prefix)", env=dict(under.env)
+    )
 
     upper = site_packages(str(made), base.python_version) + "/upper/__init__.py"
     assert shown == f"{upper} {under.code('import lower; print(lower.__file__)')} {made}"
@@ -106,7 +109,10 @@ def test_entering_through_current_resolves_once(layout: Layout, base: kit.Base, 
     switch = f"import os; os.unlink({str(current)!r}); os.symlink({str(second)!r}, {str(current)!r})"
     child = "import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', 'import mod.late as l; print(l.which)'], text=True).strip())"
 
-    shown = code(current, f"import mod, sys\n{switch}\nimport mod.late as l\nprint(l.which)\n{child}\nprint(sys.executable, sys.prefix, *[p for p in sys.path if '/pointer' in p])")
+    shown = code(
+        current,
+        f"import mod, sys\n{switch}\nimport mod.late as l\nprint(l.which)\n{child}\nprint(sys.executable, sys.prefix, *[p for p in sys.path if '/pointer' in p])",
+    )
 
     assert shown.split() == ["1", "1", f"{first}/bin/python", str(first)]
     assert code(current, "import mod.late as l; print(l.which)") == "2"
@@ -151,7 +157,11 @@ def test_activate_works_after_the_home_moved(layout: Layout, base: kit.Base, tmp
     moved = Path(layout.home).rename(tmp_path / "moved") / made.relative_to(layout.home)
 
     shown = subprocess.check_output(
-        ["bash", "-c", f"source {moved}/bin/activate && echo $VIRTUAL_ENV && command -v python && python -c 'import upper'"],
+        [
+            "bash",
+            "-c",
+            f"source {moved}/bin/activate && echo $VIRTUAL_ENV && command -v python && python -c 'import upper'",
+        ],
         text=True,
     )
 
@@ -160,7 +170,9 @@ def test_activate_works_after_the_home_moved(layout: Layout, base: kit.Base, tmp
 
 def test_an_overlay_that_shares_its_packages_is_small(layout: Layout, base: kit.Base) -> None:
     """At most 64 KiB and 5 KiB for each package, besides scripts: on file systems that keep short links in inodes."""
-    packages = [put(layout, f"package-{n:03}", {f"lib/package_{n:03}/m{i}.py": "" for i in range(9)}) for n in range(60)]
+    packages = [
+        put(layout, f"package-{n:03}", {f"lib/package_{n:03}/m{i}.py": "" for i in range(9)}) for n in range(60)
+    ]
     made = make(layout, known(base, layout), *packages)
 
     size, seen = 0, set()
@@ -217,7 +229,9 @@ def test_an_overlay_in_use_is_not_discarded(layout: Layout, base: kit.Base) -> N
 
 
 def test_a_script_never_replaces_the_interpreter(layout: Layout, base: kit.Base) -> None:
-    package = put(layout, "evil", {"lib/evil.py": "def main(): ..."}, points={"python": "evil:main", "python3": "evil:main"})
+    package = put(
+        layout, "evil", {"lib/evil.py": "def main(): ..."}, points={"python": "evil:main", "python3": "evil:main"}
+    )
     made = make(layout, known(base, layout), package)
 
     assert (made / "bin" / "python").is_symlink()

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+
 from envbuilder import profile as profiles
 from envbuilder.errors import ProfileError
 from envbuilder.paths import Layout

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import kit
 import pytest
 
-from envbuilder import git, paths, sources, tree
+from envbuilder import paths, remotes, sources, tree
 from envbuilder.config import Git, Local, Plugin, PyPI
 from envbuilder.errors import Place, SourceError
 from envbuilder.lock import Lock, LockedPackage
@@ -330,7 +330,7 @@ def test_a_git_directory_of_the_caller_is_not_used(
     ],
 )
 def test_urls_are_stored_without_credentials(url: str, safe: str) -> None:
-    assert git.safe_url(url) == safe
+    assert remotes.safe_url(url) == safe
 
 
 @pytest.mark.parametrize(
@@ -344,8 +344,8 @@ def test_urls_are_stored_without_credentials(url: str, safe: str) -> None:
     ],
 )
 def test_submodule_urls_count_from_their_parents(parent: str, url: str, found: str) -> None:
-    with_credentials = git.Remote(url=parent, username="u", password="p")
-    made = git.relative_to(with_credentials, url)
+    with_credentials = remotes.Remote(url=parent, username="u", password="p")
+    made = remotes.relative_to(with_credentials, url)
 
     assert made.url == found
     assert bool(made.password) == (parent.startswith("https://h/") and "other" not in url)
@@ -442,7 +442,7 @@ def test_digest_and_fingerprint_follow_the_content(fetcher: Fetcher, tmp_path: P
         lambda: (folder / "demo/new.py").write_text(""),
         lambda: (folder / "demo/new.py").rename(folder / "demo/newer.py"),
         lambda: (folder / "demo/link").symlink_to("newer.py"),
-        lambda: (folder / "demo/newer.py").unlink(),
+        (folder / "demo/newer.py").unlink,
     )
     for change in changes:
         change()

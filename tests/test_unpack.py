@@ -113,7 +113,7 @@ def test_every_lie_of_record_is_told_at_once(tmp_path: Path) -> None:
     assert "`demo/__init__.py` is not what its RECORD says" in told
     assert "`demo/gone.py` of its RECORD is missing" in told
     assert "`demo/extra.py` is not in its RECORD" in told
-    assert "`demo/bare.py` has no hash in its RECORD" in told
+    assert "its RECORD has no hash of `demo/bare.py`" in told
     assert "`demo/weak.py` is not what its RECORD says" in told
     assert "`../outside.py`, which leads outside" in told
     assert "`/etc/passwd`, which leads outside" in told

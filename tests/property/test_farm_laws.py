@@ -6,8 +6,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from envbuilder.farm import Tree, link_text, plan
-from hypothesis import given, settings, strategies as st
 
 NAMES = st.sampled_from(["a", "b", "c", "deep", "mod.py", "other.py", "x-1.dist-info"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)

@@ -6,12 +6,14 @@ import shutil
 import tempfile
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from envbuilder import profile as profiles
 from envbuilder.errors import ProfileError
 from envbuilder.paths import Layout
 from envbuilder.profile import Generation, Profile
-from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 
 class History(RuleBasedStateMachine):
