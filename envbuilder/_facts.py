@@ -52,7 +52,7 @@ def points(dist):
 
 def mapped_names():
     """Name the top-level modules that import finders of editable installs provide."""
-    names: list = []
+    names: list[str] = []
     for finder in sys.meta_path:
         module = sys.modules.get(getattr(finder, "__module__", None) or "")
         names += getattr(module, "MAPPING", None) or ()

@@ -15,15 +15,19 @@ import os
 import sys
 
 # filled in from here
-FORMAT = 0
 PREFIX = ""
-HOME = ""
 PROFILE = ""
 BASE_KEY = ""
 BASE_MARK = ""
-OWNERS: "tuple[int, ...]" = ()
+FORMAT_FILE = ""
+FORMAT_LINE = b""
+CLOSED = ()  # type: tuple[str, ...]
+OWNERS = ()  # type: tuple[int, ...]
+GENERATIONS = ""
+LINK = ""
+OVERLAYS = ""
 SITE = ""
-WORDS: "tuple[str, ...]" = ()
+WORDS = ()  # type: tuple[str, ...]
 # filled in to here
 
 state = "error"
@@ -31,8 +35,8 @@ reason = ""
 profile = PROFILE
 base_key = BASE_KEY
 digest = overlay = ""
-generation: "int | None" = None
-lease: "int | None" = None
+generation = None  # type: int | None
+lease = None  # type: int | None
 pinned = False
 
 
@@ -49,29 +53,26 @@ def is_plain() -> bool:
     for word in WORDS:
         if word in command:
             return False
-    folder = f"{HOME}/profiles/{PROFILE}/{BASE_KEY}"
-    link = os.readlink(folder + "/current")
-    target = os.readlink(f"{folder}/{link}")
-    number, name = link[12:], target[-64:]
-    found = f"{HOME}/overlays/{BASE_KEY}/{name}"
-    if link != "generations/" + number or target != f"../../../../overlays/{BASE_KEY}/{name}":
+    number = os.readlink(GENERATIONS + "current")[12:]
+    link = os.readlink(f"{GENERATIONS}generations/{number}")
+    name = link[-64:]
+    if not number.isdigit() or link != LINK + name or len(name) != 64 or name.strip("0123456789abcdef"):
         return False
-    if not number.isdigit() or len(name) != 64 or name.strip("0123456789abcdef"):
-        return False
-    mine = os.geteuid()
-    for path in (HOME, HOME + "/profiles", folder, HOME + "/overlays", found, HOME + "/store"):
+    # In a folder that is closed to strangers there is nothing of theirs.
+    for path in CLOSED:
         status = os.stat(path)
-        if status.st_mode & 0o022 or (status.st_uid != mine and status.st_uid not in OWNERS):
+        if status.st_mode & 0o022 or (status.st_uid not in OWNERS and status.st_uid != os.geteuid()):
             return False
-    file = os.open(HOME + "/format", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = os.open(FORMAT_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     text = os.read(file, 16)
     os.close(file)
-    packages = found + SITE
-    if text != b"%d\n" % FORMAT or not (os.access(BASE_MARK, 0) and os.access(packages, 0)):
+    found = OVERLAYS + name
+    if text != FORMAT_LINE or not os.access(BASE_MARK, 0) or not os.access(found + "/overlay.json", 0):
         return False
-    if os.access(found + "/override", 0) or not os.access(found + "/overlay.json", 0):
+    if os.access(found + "/override", 0):
         return False
     generation, digest, overlay = int(number), name, found
+    packages = found + SITE
     if packages not in sys.path:
         sys.path.append(packages)
     return True

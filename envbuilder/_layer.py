@@ -16,7 +16,7 @@ held: "list[int]" = []
 
 
 def _resolve():
-    """Leave the way through `current`: from here on, this process and its children know one overlay by its real path."""
+    """Leave the way through `current`: this process and its children know one overlay, by its real path."""
     seen, real = sys.prefix, os.path.realpath(sys.prefix)
     if seen == real:
         return real

@@ -10,73 +10,27 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, overlay, sources, store
-from envbuilder.audit import Subject, audit
+from envbuilder.blame import droppable
+from envbuilder.checks import audited, probed
+from envbuilder.composition import describe
 from envbuilder.config import Git, Local, PyPI
-from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
-from envbuilder.errors import (
-    AuditError,
-    BuildError,
-    ChangesNeeded,
-    PackageError,
-    ProbeError,
-    ProfileError,
-    ResolutionError,
-    SeveralErrors,
-    SourceError,
-    VpmError,
-)
+from envbuilder.errors import ChangesNeeded, ProbeError, ProfileError, SeveralErrors, SourceError, VpmError
 from envbuilder.lock import Lock, dump
-from envbuilder.manifest import Manifest, Member
 from envbuilder.overlay import Part
 from envbuilder.planning import lock_changes
-from envbuilder.probe import Entry, probe
 from envbuilder.resolve import resolve
 from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
     from envbuilder.base import Base
-    from envbuilder.config import Config, Plugin
-    from envbuilder.errors import Finding
+    from envbuilder.config import Plugin
+    from envbuilder.job import Job
     from envbuilder.lock import LockedPackage
-    from envbuilder.manifest import ProbeResult
+    from envbuilder.manifest import Manifest, ProbeResult
     from envbuilder.package import Package
     from envbuilder.paths import Environment, Layout
-    from envbuilder.report import Reporter
-    from envbuilder.uv import Uv
 
     Built = dict[str, tuple[Package, LockedPackage]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What `build` was asked; `upgrade` is None for nothing, empty for everything, else normalized names."""
-
-    dry_run: bool = False
-    switch: bool = True
-    locked: bool = False
-    offline: bool = False
-    force: bool = False
-    upgrade: frozenset[str] | None = None
-
-    @property
-    def upgraded_sources(self) -> bool | frozenset[str]:
-        """Say whose git refs are looked up anew: all, or the plugins of these names."""
-        return self.upgrade or self.upgrade is not None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """Everything that making one set needs. `previous` is the lock of last time, if it is for such a base."""
-
-    config: Config
-    base: Base
-    layout: Layout
-    env: Environment
-    uv: Uv
-    request: Request
-    previous: Lock | None
-    lock_file: str
-    report: Reporter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +53,7 @@ def assemble(job: Job) -> Assembled:
         try:
             return _attempt(job, left_out)
         except VpmError as error:
-            dropped = _droppable(error, job.config)
+            dropped = droppable(error, job.config)
             if not dropped:
                 raise
             left_out.update(dropped)
@@ -232,7 +186,7 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> tuple[Manifest,
     path = job.layout.overlay(job.base.key, manifest.digest)
     flock = os.path.join(job.layout.flocks, f"overlay-{job.base.key}-{manifest.digest}")
     with fs.locked(flock):
-        findings = _audit(job, lock, parts)
+        findings = audited(job, lock, parts)
         known = overlay.read(path)
         if known is not None and not job.request.force:
             return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided), False
@@ -257,7 +211,7 @@ def _require_unused(job: Job, digest: str) -> None:
 def _probe_or_discard(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
     """Probe the overlay; one that fails and was never valid leaves nothing."""
     try:
-        return _probe(job, manifest, path)
+        return probed(job, manifest, path)
     except ProbeError:
         if overlay.read(path) is None:
             overlay.discard(job.layout, job.base.key, manifest.digest)
@@ -273,128 +227,3 @@ def link(layout: Layout, base: Base, env: Environment, parts: tuple[Part, ...], 
         python_version=base.python_version,
         parts=parts,
     )
-
-
-def describe(lock: Lock, parts: tuple[Part, ...], base: Base) -> Manifest:
-    """Say what an overlay of `parts` is made of and relies on; its digest follows from that."""
-    plugins = {locked.name: locked.plugin for locked in lock.packages}
-    points: dict[str, dict[str, list[str]]] = {}
-    for part in parts:
-        for group, entries in part.package.entry_points.items():
-            for name, value in entries.items():
-                points.setdefault(group, {})[name] = [value, part.package.name]
-    return Manifest(
-        soabi=base.soabi,
-        platform=base.platform,
-        python_version=base.python_version,
-        base={
-            "key": base.key,
-            "prefix": base.prefix,
-            "python": base.python,
-            "label": base.label,
-            "engine": base.engine.name,
-            "engine_version": base.engine_version,
-        },
-        members=tuple(_member(part, plugins[part.package.name]) for part in parts),
-        facts=lock.facts,
-        entry_points=points,
-        allow_lists=_allow_lists(points, base),
-        ignored=lock.ignored,
-        provided=lock.provided,
-        left_out=lock.left_out,
-    )
-
-
-def _member(part: Part, plugin: str) -> Member:
-    return Member(
-        name=part.package.name,
-        version=part.package.version,
-        key=part.package.key,
-        plugin=plugin,
-        editable=bool(part.package.editable),
-        override=part.override,
-        size=part.package.size,
-    )
-
-
-def _allow_lists(points: dict[str, dict[str, list[str]]], base: Base) -> dict[str, str]:
-    """Return the value that the engine's allow-list variable needs for every plugin of the set to load."""
-    engine = base.engine
-    names = {name for group in engine.groups for name in points.get(group, {})}
-    theirs = {
-        name for dist in base.distributions.values() for group, name, _ in dist.entry_points if group in engine.groups
-    }
-    if engine.allow_list is None or not names:
-        return {}
-    return {engine.allow_list: ",".join(sorted(names | theirs | set(engine.built_in)))}
-
-
-def _audit(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...]:
-    """Audit the set; raise `AuditError` for what forbids a switch, return the warnings."""
-    plugins = {locked.name: locked.plugin for locked in lock.packages}
-    subjects = tuple(
-        Subject(
-            package=part.package,
-            lib=os.path.join(job.layout.package(part.package.key), "lib"),
-            plugin=plugins[part.package.name],
-            override=part.override,
-        )
-        for part in parts
-    )
-    with job.report.stage("auditing"):
-        findings = audit(subjects, job.base, ignored=lock.ignored)
-    errors = tuple(finding for finding in findings if finding.severity == "error")
-    if errors:
-        raise AuditError(errors)
-    return findings
-
-
-def _probe(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
-    """Import every plugin's entry points in a fresh process; raise `ProbeError` for those that do not load."""
-    plugins = {member.name: member.plugin for member in manifest.members}
-    entries = tuple(
-        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""))
-        for group, points in sorted(manifest.entry_points.items())
-        if group not in SCRIPT_GROUPS and is_plugin_group(group, job.base.engine)
-        for name, (value, package) in sorted(points.items())
-    )
-    with fs.staging(job.layout.tmp) as empty, job.report.stage("probing", total=len(entries)):
-        python = os.path.join(path, "bin", "python")
-        results = probe(python, entries, env=job.env, cwd=empty)
-    failed = tuple(
-        (result.plugin or result.package, f"{result.group}: {result.name}", result.error)
-        for result in results
-        if result.status == "failed"
-    )
-    if failed:
-        raise ProbeError(failed)
-    return results
-
-
-def _droppable(error: VpmError, config: Config) -> dict[str, str]:
-    """Name the plugins that an error blames, with why, if all of them may be left out; {} if one may not."""
-    blamed = _blamed(error)
-    optional = {plugin.name for plugin in config.enabled if plugin.optional}
-    names = {plugin.name: plugin.name for plugin in config.enabled}
-    names |= {plugin.source.package: plugin.name for plugin in config.enabled if isinstance(plugin.source, PyPI)}
-    by_plugin = {names.get(plugin, plugin): why for plugin, why in blamed.items()}
-    return by_plugin if by_plugin and set(by_plugin) <= optional else {}
-
-
-def _blamed(error: VpmError) -> dict[str, str]:
-    match error:
-        case SeveralErrors():
-            return {plugin: why for each in error.errors for plugin, why in _blamed(each).items()}
-        case SourceError():
-            return dict(error.missing)
-        case ResolutionError():
-            return {conflict.plugin: " → ".join(conflict.chain) or conflict.cause for conflict in error.conflicts}
-        case AuditError():
-            return {finding.plugin: finding.what for finding in error.findings}
-        case ProbeError():
-            return {plugin: f"{entry} does not load: {text}" for plugin, entry, text in error.failed}
-        case BuildError():
-            return {error.plugin: f"`{error.package}` did not build"}
-        case PackageError():
-            return {error.package: "; ".join(error.problems)}
-    return {}

@@ -148,11 +148,10 @@ def _ask(interpreter: Interpreter, env: Environment) -> dict[str, Any]:
         [interpreter.python, _FACTS], env={**variables, "VPM_ENV_DISABLE": "1", "PYTHONUTF8": "1"}, timeout=120
     )
     try:
-        if result.code:
-            raise ValueError(result.stderr.strip().splitlines()[-1:])
         return dict(json.loads(result.stdout))
-    except ValueError as error:
-        reason = f"the base `{interpreter.python}` ({interpreter.rule}) does not answer: {error}"
+    except ValueError:
+        said = (result.stderr.strip().splitlines() or [f"it ended with {result.code}"])[-1]
+        reason = f"the base `{interpreter.python}` ({interpreter.rule}) does not answer: {said}"
         raise BaseError(reason, hint="run it by hand: does it start?") from None
 
 

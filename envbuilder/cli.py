@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
 from envbuilder import __version__
 from envbuilder.commands import GROUPS, VERBS, Verb
@@ -16,9 +15,11 @@ from envbuilder.console import Console
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.paths import environment
 from envbuilder.scope import Options
+from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 INTERRUPTED = 130
 _OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
@@ -99,13 +100,22 @@ _GLOBAL_HELP = (
 )
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Help of one width: to ask for the terminal's, argparse loads shutil, for every option of every call."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message[:1].lower() + message[1:].rstrip("."), hint=f"see `{self.prog} --help`")
 
 
 def _verb_parser(verb: Verb) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False)
+    parser = _Parser(
+        prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False, formatter_class=_Formatter
+    )
     verb.arguments(parser)
     helps = {left.split()[0]: right for left, right in _GLOBAL_HELP}
     own = parser.add_argument_group("options of every verb")

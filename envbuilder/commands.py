@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+from envbuilder import arguments as options_of
 from envbuilder.errors import UsageError
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from typing import Any
 
     from envbuilder.console import Console
     from envbuilder.engines import Engine
     from envbuilder.paths import Environment
     from envbuilder.scope import Options
     from envbuilder.switching import Switched
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class Verb(NamedTuple):
@@ -29,14 +28,6 @@ class Verb(NamedTuple):
     summary: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Options, Environment, Console], int]
-
-
-def _json_only(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="as JSON")
-
-
-def _init_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user", action="store_true", help="write the one in ~/.config instead of ./plugins.yaml")
 
 
 def _init(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
@@ -65,24 +56,6 @@ def _engine_in_reach(options: Options, env: Environment) -> Engine:
         return GENERIC
 
 
-def _build_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", "-n", action="store_true", help="show what would change, and change nothing")
-    parser.add_argument("--no-switch", action="store_true", help="make the generation, but leave `current` as it is")
-    parser.add_argument("--locked", action="store_true", help="fail (exit 3) if the lock would change")
-    parser.add_argument("--offline", action="store_true", help="use no network")
-    parser.add_argument(
-        "--upgrade",
-        "-U",
-        nargs="?",
-        const="",
-        action="append",
-        metavar="NAME",
-        help="take newer versions: of NAME, or of everything",
-    )
-    parser.add_argument("--force", action="store_true", help="make the overlay again, and end a hold")
-    _json_only(parser)
-
-
 def _build(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder.scope import scope
     from envbuilder.unchanged import unchanged
@@ -92,7 +65,7 @@ def _build(arguments: argparse.Namespace, options: Options, env: Environment, co
     same = unchanged(found) if quick else None
     if same is not None and (arguments.no_switch or same.held or same.current == same.generation.number):
         return _show_unchanged(same.generation.number, same.generation.digest, same.current, arguments.json, console)
-    from envbuilder.assembly import Request
+    from envbuilder.job import Request
     from envbuilder.pipeline import build
     from envbuilder.views import show_build
 
@@ -123,12 +96,6 @@ def _show_unchanged(number: int, digest: str, current: int | None, as_json: bool
     return 0
 
 
-def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", type=_number, metavar="N", help="back to generation N")
-    parser.add_argument("--bad", action="store_true", help="mark the generation that is left as bad")
-    _json_only(parser)
-
-
 def _rollback(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder.scope import profile_of, scope
     from envbuilder.switching import rollback
@@ -143,11 +110,6 @@ def _rollback(arguments: argparse.Namespace, options: Options, env: Environment,
         wait_told=_waiting(console),
     )
     return _show_switched("rolled back to", done, arguments.json, console)
-
-
-def _switch_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generation", type=_number, metavar="N", help="the generation to make current")
-    _json_only(parser)
 
 
 def _switch(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
@@ -205,7 +167,7 @@ def _history(arguments: argparse.Namespace, options: Options, env: Environment, 
 def _status(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder.scope import scope
     from envbuilder.status import status
-    from envbuilder.views import show_status
+    from envbuilder.status_view import show_status
 
     found = status(scope(options, env, needs_config=True))
     show_status(found, arguments.json, console)
@@ -220,10 +182,6 @@ def _list(arguments: argparse.Namespace, options: Options, env: Environment, con
     return 0
 
 
-def _path_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generation", nargs="?", type=_number, metavar="N", help="of generation N (default: current)")
-
-
 def _path(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder.scope import profile_of, scope
     from envbuilder.switching import chosen
@@ -234,20 +192,11 @@ def _path(arguments: argparse.Namespace, options: Options, env: Environment, con
     return 0
 
 
-def _hook_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("install", "uninstall", "status", "show"), help="what to do with the hook")
-    parser.add_argument(
-        "--trust-owner", type=_number, action="append", default=[], metavar="UID", help="accept a home of this user"
-    )
-    parser.add_argument("--trust-home", action="store_true", help="accept a home that others may write to")
-    _json_only(parser)
-
-
 def _hook(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder import startup
     from envbuilder.base import describe
+    from envbuilder.house_views import show_hook
     from envbuilder.scope import make_home, scope
-    from envbuilder.views import show_hook
 
     found = scope(options, env)
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
@@ -274,11 +223,6 @@ def _hook(arguments: argparse.Namespace, options: Options, env: Environment, con
     return 0
 
 
-def _run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "vpm-env run [--generation N] [OPTIONS] -- COMMAND"
-    parser.add_argument("--generation", type=_number, metavar="N", help="with generation N (default: current)")
-
-
 def _run(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder.running import run
     from envbuilder.scope import scope
@@ -289,18 +233,11 @@ def _run(arguments: argparse.Namespace, options: Options, env: Environment, cons
     return 0
 
 
-def _gc_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--keep", type=_number, default=0, metavar="N", help="keep the N newest generations too")
-    parser.add_argument("--older-than", type=_duration, metavar="AGE", help="only what was not current for AGE (`30d`)")
-    parser.add_argument("--dry-run", "-n", action="store_true", help="say what would go and what that frees")
-    _json_only(parser)
-
-
 def _gc(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
     from envbuilder.gc import Policy
+    from envbuilder.house_views import show_swept
     from envbuilder.scope import home, lock_wait
     from envbuilder.sweep import collect
-    from envbuilder.views import show_swept
 
     layout = home(options, env)
     swept = collect(
@@ -314,38 +251,21 @@ def _gc(arguments: argparse.Namespace, options: Options, env: Environment, conso
 
 
 def _verify(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
+    from envbuilder.house_views import show_verified
     from envbuilder.scope import home
     from envbuilder.sweep import verify
-    from envbuilder.views import show_verified
 
     verified = verify(home(options, env))
     show_verified(verified, arguments.json, console)
     return 1 if verified.damage else 0
 
 
-def _uninstall_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", "-n", action="store_true", help="say what would go")
-
-
 def _uninstall(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:
+    from envbuilder.house_views import show_removed
     from envbuilder.removal import uninstall
-    from envbuilder.views import show_removed
 
     show_removed(uninstall(options, env, dry_run=arguments.dry_run), arguments.dry_run, console)
     return 0
-
-
-def _number(text: str) -> int:
-    if not text.isdigit():
-        raise UsageError(f"`{text}` is no number")
-    return int(text)
-
-
-def _duration(text: str) -> float:
-    found = re.fullmatch(r"(\d+)([smhdw])", text)
-    if not found:
-        raise UsageError(f"`{text}` is no duration", hint="write a number and `s`, `m`, `h`, `d` or `w`: `30d`")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 GROUPS = ("Make a set", "Move between sets", "See", "Use", "Keep house")
@@ -353,18 +273,18 @@ GROUPS = ("Make a set", "Move between sets", "See", "Use", "Keep house")
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("init", "Make a set", "write a commented plugins.yaml", _init_arguments, _init),
-        Verb("build", "Make a set", "make what plugins.yaml asks for, and switch to it", _build_arguments, _build),
-        Verb("rollback", "Move between sets", "make the set before current again", _rollback_arguments, _rollback),
-        Verb("switch", "Move between sets", "make generation N current", _switch_arguments, _switch),
-        Verb("status", "See", "would a new engine process get this set?", _json_only, _status),
-        Verb("history", "See", "all generations, and what each changed", _json_only, _history),
-        Verb("list", "See", "plugins and packages of the current set", _json_only, _list),
-        Verb("path", "See", "the folder of the current overlay", _path_arguments, _path),
-        Verb("hook", "Use", "the start-up hook of the base: install, uninstall, status, show", _hook_arguments, _hook),
-        Verb("run", "Use", "run a command with the set, without a hook", _run_arguments, _run),
-        Verb("gc", "Keep house", "free the space of sets that nothing needs", _gc_arguments, _gc),
-        Verb("verify", "Keep house", "recompute every key and look at every link", _json_only, _verify),
-        Verb("uninstall", "Keep house", "remove hook and home, and say what is left", _uninstall_arguments, _uninstall),
+        Verb("init", "Make a set", "write a commented plugins.yaml", options_of.init, _init),
+        Verb("build", "Make a set", "make what plugins.yaml asks for, and switch to it", options_of.build, _build),
+        Verb("rollback", "Move between sets", "make the set before current again", options_of.rollback, _rollback),
+        Verb("switch", "Move between sets", "make generation N current", options_of.switch, _switch),
+        Verb("status", "See", "would a new engine process get this set?", options_of.json_only, _status),
+        Verb("history", "See", "all generations, and what each changed", options_of.json_only, _history),
+        Verb("list", "See", "plugins and packages of the current set", options_of.json_only, _list),
+        Verb("path", "See", "the folder of the current overlay", options_of.path, _path),
+        Verb("hook", "Use", "the start-up hook of the base: install, uninstall, status, show", options_of.hook, _hook),
+        Verb("run", "Use", "run a command with the set, without a hook", options_of.run, _run),
+        Verb("gc", "Keep house", "free the space of sets that nothing needs", options_of.gc, _gc),
+        Verb("verify", "Keep house", "recompute every key and look at every link", options_of.json_only, _verify),
+        Verb("uninstall", "Keep house", "remove hook and home, and say what is left", options_of.uninstall, _uninstall),
     )
 }

@@ -10,12 +10,13 @@ import json
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder.report import Reporter
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from envbuilder.errors import VpmError
     from envbuilder.paths import Environment

@@ -88,7 +88,8 @@ def _link(links: _Links, lib: str, name: str, source: str) -> None:
     if isfile(join(lib, name)) or all(isfile(join(source, inner)) for inner in walk(join(lib, name))):
         links.found[name] = source
         return
-    links.partial.append(name)
+    # What python compiles of linked modules must not land in the store.
+    links.partial.extend((name, f"{name}/__pycache__"))
     for inner in sorted(os.listdir(join(lib, name))):
         same_kind = isdir if isdir(join(lib, name, inner)) else isfile
         if same_kind(join(source, inner)):

@@ -5,7 +5,7 @@ Sources: vLLM 0.33.0 (`vllm/plugins`, `vllm/envs.py`), FastDeploy (`fastdeploy/p
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from envbuilder.tuples import NamedTuple
 
 SCRIPT_GROUPS = frozenset({"console_scripts", "gui_scripts"})
 

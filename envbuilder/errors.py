@@ -22,7 +22,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from envbuilder.tuples import NamedTuple
 
 
 class Place(NamedTuple):

@@ -103,8 +103,8 @@ def _inside(folders: list[_Holder]) -> dict[str, list[_Holder]]:
 
 
 def _must_be_real(path: str, holder: _Holder) -> bool:
-    """Tell what is never folded: dist-info (pip and uv list only real ones), `__pycache__`, and physical directories."""
-    if path.endswith(".dist-info") or (path == "__pycache__"):
+    """Tell what is never folded: dist-info (pip and uv list real ones only), `__pycache__`, physical directories."""
+    if path.endswith(".dist-info") or path == "__pycache__":
         return True
     return any(real == holder.path or real.startswith(holder.path + "/") for real in holder.tree.physical)
 

@@ -10,12 +10,13 @@ import stat
 import time
 from contextlib import contextmanager
 from os.path import basename, dirname, join
-from typing import IO, TYPE_CHECKING, Any
 
 from envbuilder.errors import Busy
+from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import IO, Any
 
     StrPath = str | os.PathLike[str]
 

@@ -25,7 +25,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """What to keep beyond what is always spared: the `keep` newest, and what was current in the last `older_than` seconds."""
+    """What to keep beyond what is always spared: the `keep` newest, and what was current `older_than` seconds ago."""
 
     keep: int = 0
     older_than: float | None = None
@@ -65,12 +65,14 @@ def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
 
 def doomed(layout: Layout, policy: Policy, *, now: float) -> list[Doomed]:
     """List the generations whose overlays may go."""
-    found = []
+    found: list[Doomed] = []
     for profile in profiles.all_profiles(layout):
         stay = spared(profile, policy, now=now)
-        for generation in profiles.generations(profile):
-            if generation.number not in stay and os.path.lexists(profile.pointer(generation.number)):
-                found.append(Doomed(profile=profile, generation=generation))
+        found.extend(
+            Doomed(profile=profile, generation=generation)
+            for generation in profiles.generations(profile)
+            if generation.number not in stay and os.path.lexists(profile.pointer(generation.number))
+        )
     return found
 
 

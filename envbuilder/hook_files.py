@@ -13,7 +13,7 @@ from os.path import basename, dirname, exists, isfile, join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import __version__
-from envbuilder.paths import FORMAT
+from envbuilder.paths import FORMAT, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,11 +141,18 @@ def expected(base: Base) -> dict[str, object]:
 
 
 def _values(base: Base, settings: Settings) -> dict[str, object]:
+    layout = Layout(settings.home)
     engine, dist = base.engine, base.distributions.get(base.engine_name)
     modules = tuple(dict.fromkeys(module.split(".")[0] for module in engine.entry_modules))
     return {
         **expected(base),
         "HOME": settings.home,
+        "FORMAT_FILE": layout.format,
+        "FORMAT_LINE": b"%d\n" % FORMAT,
+        "CLOSED": (layout.home, layout.profiles, layout.overlays, layout.store),
+        "GENERATIONS": layout.profile(settings.profile, base.key) + "/",
+        "LINK": f"../../../../overlays/{base.key}/",
+        "OVERLAYS": layout.overlay(base.key, ""),
         "PROFILE": settings.profile,
         "BASE_MARK": dist.path if dist and dist.path else base.prefix,
         "OWNERS": (0, *settings.trust_owner),

@@ -9,15 +9,16 @@ import json
 import os
 import sys
 from os.path import abspath, dirname, expanduser, isdir, isfile, join
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import fs
 from envbuilder.digest import sha256_of
 from envbuilder.engines import ENGINES
 from envbuilder.errors import BaseError
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from envbuilder.paths import Environment, Layout
 
@@ -131,7 +132,7 @@ def _python_in(folder: str) -> str | None:
 
 
 def recall(interpreter: Interpreter, layout: Layout) -> dict[str, Any] | None:
-    """Return what was remembered of a base (`key`, `digest`, `facts`), if the stats of what that speaks of are the same."""
+    """Return what was remembered of a base (`key`, `digest`, `facts`), if its stats are what they were."""
     try:
         with open(_memory(interpreter, layout), encoding="utf-8") as stream:
             record = dict(json.load(stream))

@@ -89,7 +89,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Manifest:
-        """Make a manifest of what stands in `overlay.json`; raise `KeyError`, `TypeError` or `ValueError` if it cannot."""
+        """Make a manifest of what stands in `overlay.json`; raise `KeyError`, `TypeError` or `ValueError` else."""
         if record["format"] != FORMAT:
             raise ValueError(f"overlay.json has format {record['format']}, not {FORMAT}")
         own = {name: value for name, value in record.items() if name not in ("format", "digest", "checksum")}

@@ -60,7 +60,7 @@ def read(path: str) -> Manifest | None:
 
 
 def link(path: str, *, layout: Layout, skeleton: str, python_version: str, parts: tuple[Part, ...]) -> None:
-    """Make the overlay at `path` but for its manifest: skeleton, farm, scripts. What was there unfinished goes first."""
+    """Make the overlay at `path` but for its manifest: skeleton, farm, scripts. What was there goes first."""
     fs.remove_tree(path)
     fs.make_dirs(path)
     farm = site_packages(path, python_version)
@@ -212,7 +212,7 @@ def _write_script(path: str, content: bytes) -> None:
 
 
 def _link_data(path: str, packages: tuple[Package, ...], layout: Layout) -> None:
-    """Link wheels' data files and headers below the overlay's prefix, where `sys.prefix` of its own python finds them."""
+    """Link wheels' data files and headers below the overlay's prefix, where its own python looks for them."""
     for kind, below in (("data", path), ("include", join(path, "include"))):
         roots = [join(layout.package(package.key), kind) for package in packages]
         trees = [

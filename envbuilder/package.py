@@ -32,7 +32,8 @@ class Package:
     """One distribution in the store.
 
     `files` are sorted by path. `entry_points` is group → name → value. `requires` are its `Requires-Dist` lines.
-    `editable` maps top-level names of `lib/` to absolute paths in the source tree (empty for others).
+    `editable` maps names of `lib/` to absolute paths in the source tree: top-level ones, or paths below those that
+    the tree has only a part of (empty for packages that are not editable).
     `physical` are directories of `lib/` that an overlay must not fold into one link, because a library's RUNPATH
     leads out of them. `source` says where it came from, with a lock entry's fields.
     """
@@ -63,7 +64,7 @@ class Package:
     def top_level(self) -> frozenset[str]:
         """Name what stands at the top of `lib/`, its dist-info apart: `pkg`, `module.py`, `ext.cpython-311.so`."""
         names = {file.path.split("/")[1] for file in self.files if file.path.startswith("lib/")}
-        return frozenset((names | set(self.editable)) - {self.dist_info})
+        return frozenset((names | {name.split("/")[0] for name in self.editable}) - {self.dist_info})
 
     @property
     def size(self) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from os.path import abspath, dirname, expanduser, isdir, isfile, join
-from typing import TYPE_CHECKING, NamedTuple
+
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import fs, overlay, sources, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
-from envbuilder.assembly import Assembled, Job, Request, assemble, link
-from envbuilder.assembly import describe as describe_set
+from envbuilder.assembly import Assembled, assemble, link
 from envbuilder.base import Base, describe
+from envbuilder.composition import describe as describe_set
 from envbuilder.config import Config, Local, of_content, read
 from envbuilder.errors import ConfigError, Place, Problem, ProfileError
+from envbuilder.job import Job, Request
 from envbuilder.overlay import Part
 from envbuilder.paths import LOCK_NAME
 from envbuilder.planning import Change, changes
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from envbuilder.lock import Lock
+    from envbuilder.manifest import Manifest
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
 
@@ -64,18 +66,25 @@ def build(found: Scope, request: Request, report: Reporter) -> Outcome:
         job = _job(found, config, base, profile, request, report)
         assembled = assemble(job)
         planned = _changes(profile, assembled, found)
-        if request.dry_run:
+        if assembled.manifest is None:
             return _outcome("planned", None, profile, planned, job, assembled)
         lock_file = _write_lock(job, profile, assembled.lock)
         with profiles.locked(profile, wait=found.lock_wait, on_wait=_waiting(report)):
-            return _commit(job, profile, assembled, planned, lock_file)
+            return _commit(job, profile, assembled, assembled.manifest, planned, lock_file)
 
 
-def _commit(job: Job, profile: Profile, assembled: Assembled, planned: tuple[Change, ...], lock_file: str) -> Outcome:
+def _commit(
+    job: Job,
+    profile: Profile,
+    assembled: Assembled,
+    manifest: Manifest,
+    planned: tuple[Change, ...],
+    lock_file: str,
+) -> Outcome:
     """Record the set as a generation, unless the newest is the same, and make it current, unless it was undone."""
     newest, held = profiles.newest(profile), profiles.order(profile).held
     inputs = _inputs(job, lock_file)
-    if newest is not None and assembled.manifest and newest.digest == assembled.manifest.digest:
+    if newest is not None and newest.digest == manifest.digest:
         generation = newest._replace(inputs=inputs, config=job.config.file)
         profiles.rewrite(profile, generation)
         profiles.point(profile, generation)
@@ -84,7 +93,7 @@ def _commit(job: Job, profile: Profile, assembled: Assembled, planned: tuple[Cha
         if undone or profiles.current(profile) == generation.number:
             return _outcome(kind, generation, profile, planned, job, assembled)
     else:
-        generation = _record(job, profile, assembled, inputs)
+        generation = _record(job, profile, assembled, manifest, inputs)
     if not job.request.switch:
         return _outcome("made", generation, profile, planned, job, assembled)
     outcome = _outcome("switched", generation, profile, planned, job, assembled)
@@ -214,9 +223,7 @@ def _write_lock(job: Job, profile: Profile, lock: Lock) -> str:
     return in_home
 
 
-def _record(job: Job, profile: Profile, assembled: Assembled, inputs: dict[str, Any]) -> Generation:
-    assert assembled.manifest is not None
-    manifest = assembled.manifest
+def _record(job: Job, profile: Profile, assembled: Assembled, manifest: Manifest, inputs: dict[str, Any]) -> Generation:
     generation = Generation(
         number=0,
         digest=manifest.digest,

@@ -84,3 +84,8 @@ def size_text(size: int) -> str:
 def signed_size(size: int) -> str:
     """Spell a difference in bytes: `+44 KiB`."""
     return ("+" if size >= 0 else "-") + size_text(abs(size))
+
+
+def counted(number: int, noun: str) -> str:
+    """Spell a number of things: `1 package`, `2 packages`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -16,15 +16,16 @@ import json
 import os
 import time
 from os.path import basename, isfile, join
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import fs
 from envbuilder.digest import is_sealed, sealed
 from envbuilder.errors import HomeError, ProfileError
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from typing import Any
 
     from envbuilder.paths import Layout
 

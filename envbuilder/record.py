@@ -84,8 +84,7 @@ def _record_problems(prefix: str, site: str, dist_info: str) -> Iterator[str]:
         return
     listed = {row.path for row in rows}
     unhashed = {posixpath.join(own, name) for name in UNHASHED}
-    for row in rows:
-        yield from _row_problems(prefix, row, present, unhashed)
+    yield from filter(None, (_row_problem(prefix, row, present, unhashed) for row in rows))
     yield from (f"{_shown(path)} is not in its RECORD" for path in sorted(present - listed - unhashed))
 
 
@@ -97,20 +96,21 @@ def _rows(record: str, site: str) -> Iterator[_Row]:
                 yield _Row(path=path, hash=row[1] if len(row) > 1 else "")
 
 
-def _row_problems(prefix: str, row: _Row, present: set[str], unhashed: set[str]) -> Iterator[str]:
+def _row_problem(prefix: str, row: _Row, present: set[str], unhashed: set[str]) -> str | None:
     path = row.path
     if path.startswith("/") or path.split("/")[0] == "..":
-        yield f"its RECORD names {_shown(path)}, which leads outside"
-    elif _CONTROL.search(path):
-        yield f"its RECORD names {path!r}, with control characters"
-    elif is_bytecode(path) or path in unhashed:
-        return
-    elif path not in present:
-        yield f"{_shown(path)} of its RECORD is missing"
-    elif not stat.S_ISREG(os.lstat(join(prefix, path)).st_mode):
-        yield f"{_shown(path)} is no regular file"
-    elif not _hash_holds(join(prefix, path), row.hash):
-        yield f"{_shown(path)} is not what its RECORD says" if row.hash else f"its RECORD has no hash of {_shown(path)}"
+        return f"its RECORD names {_shown(path)}, which leads outside"
+    if _CONTROL.search(path):
+        return f"its RECORD names {path!r}, with control characters"
+    if is_bytecode(path) or path in unhashed:
+        return None
+    if path not in present:
+        return f"{_shown(path)} of its RECORD is missing"
+    if not stat.S_ISREG(os.lstat(join(prefix, path)).st_mode):
+        return f"{_shown(path)} is no regular file"
+    if _hash_holds(join(prefix, path), row.hash):
+        return None
+    return f"{_shown(path)} is not what its RECORD says" if row.hash else f"its RECORD has no hash of {_shown(path)}"
 
 
 def _hash_holds(path: str, said: str) -> bool:

@@ -6,7 +6,8 @@ Stages call a `Reporter`; this one is silent. The console has the ones that draw
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

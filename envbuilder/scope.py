@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import os
-import re
 from os.path import abspath, expanduser, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
 from envbuilder.engines import ENGINES
@@ -16,13 +14,16 @@ from envbuilder.errors import ConfigError, HomeError, Place, Problem, UsageError
 from envbuilder.interpreter import Interpreter, find_base, recall
 from envbuilder.paths import FORMAT, Environment, Layout, find_config, home_of
 from envbuilder.profile import Profile
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.config import Config
 
-_CHOOSES = re.compile(rb"^[\s{'\"?]*(?:base|profile|engine)\b", re.MULTILINE)
-_PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CHOOSING = (b"base", b"profile", b"engine", b"{", b"---")
+"""How lines begin behind which a base, profile or engine may be chosen; those of a flow mapping may be anywhere."""
+
+_LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 DEFAULT_PROFILE = "default"
 
 
@@ -66,7 +67,7 @@ def scope(options: Options, env: Environment, *, needs_config: bool = False) -> 
     config = _choosing_config(config_file, env)
     configured = config.base if config else None
     chosen = options.profile or env.get("VPM_ENV_PROFILE") or (config.profile if config else None) or DEFAULT_PROFILE
-    if not _PROFILE_NAME.fullmatch(chosen):
+    if not _is_profile_name(chosen):
         raise UsageError(f"`{chosen}` is no profile name: lower-case letters, digits, `.`, `_` and `-`")
     return Scope(
         env=env,
@@ -77,6 +78,10 @@ def scope(options: Options, env: Environment, *, needs_config: bool = False) -> 
         profile_name=chosen,
         engine=config.engine if config else None,
     )
+
+
+def _is_profile_name(name: str) -> bool:
+    return len(name) <= 64 and name[:1] in _LOWER and _LOWER.union("._-").issuperset(name)
 
 
 def lock_wait(env: Environment) -> float:
@@ -150,13 +155,13 @@ def _known_bases(found: Scope) -> list[str]:
 
 
 def _choosing_config(config_file: str | None, env: Environment) -> Config | None:
-    """Parse the config only if a line of it may choose base, profile or engine; a missing one is told by who reads it."""
+    """Parse the config only if a line of it may choose base, profile or engine."""
     try:
         with open(config_file or os.devnull, "rb") as stream:
             content = stream.read(1 << 20)
     except OSError:
         return None
-    if not _CHOOSES.search(content):
+    if not any(line.lstrip(b"\xef\xbb\xbf \t?'\"").startswith(_CHOOSING) for line in content.splitlines()):
         return None
     from envbuilder.config import read  # yaml costs more than a bare interpreter start
 
@@ -165,7 +170,7 @@ def _choosing_config(config_file: str | None, env: Environment) -> Config | None
 
 def _require_format(layout: Layout) -> None:
     try:
-        with open(layout.format, encoding="ascii") as stream:
+        with open(layout.format, encoding="utf-8") as stream:
             number = int(stream.read(32))
     except FileNotFoundError:
         return

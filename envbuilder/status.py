@@ -157,4 +157,4 @@ def _way_forward(state: str) -> str:
 def _config_changed(found: Scope, newest: Generation | None) -> bool:
     if found.config_file is None or newest is None:
         return False
-    return file_digest(found.config_file) != newest.inputs["config_sha256"]
+    return bool(file_digest(found.config_file) != newest.inputs["config_sha256"])

@@ -1,8 +1,7 @@
 """The store: every package once, checked, compiled, read-only. The only room that writes `store/` and `sources/`.
 
-A package is staged on the same file system, and published by one rename after one `syncfs`: it is there as a whole
-or not at all. Locks are taken per input in one order, so two builds that want the same packages never wait for one
-another in a circle, and the second finds what the first has made.
+A package is staged on the same file system and published by one rename after one `syncfs`: there as a whole or not
+at all. Locks are taken per input in one order, so no two builds wait for one another in a circle.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from envbuilder.uv import Uv
 
     Result = Package | VpmError
-
 MANIFEST = "package.json"
 _WORKERS = 4
 _KEY = re.compile(r"[0-9a-f]{32}-.+-.+")

@@ -74,9 +74,7 @@ def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float) -> Sw
             bytes=gc.freed([*paths, *_leftovers(layout)]),
         )
         if not dry_run:
-            _remove(
-                layout, [entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased]
-            )
+            _unpoint([entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased])
             for entry in dead:
                 overlay.discard(layout, *entry)
             for key in packages:
@@ -100,7 +98,7 @@ def verify(layout: Layout) -> Verified:
     return Verified(packages=len(keys), overlays=len(overlays), damage=tuple(damage))
 
 
-def _remove(layout: Layout, going: list[gc.Doomed]) -> None:
+def _unpoint(going: list[gc.Doomed]) -> None:
     for entry in going:
         profiles.unpoint(entry.profile, entry.generation.number)
 

@@ -6,14 +6,14 @@ need not know how; it is what the on-call person waits for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from envbuilder import profile as profiles
 from envbuilder.errors import ProfileError
-from envbuilder.profile import Generation, Profile
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from envbuilder.profile import Generation, Profile
 
     Rebuild = Callable[[Profile, Generation], None]
 

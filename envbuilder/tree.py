@@ -116,16 +116,19 @@ def _tracked(folder: str, env: Environment) -> set[str]:
 
 def _walked(folder: str, below: str) -> Iterator[str]:
     with os.scandir(join(folder, below)) as entries:
-        for entry in entries:
-            name = f"{below}/{entry.name}" if below else entry.name
-            left_over = entry.name in _LEFT_OVER or (not below and entry.name in _LEFT_AT_THE_TOP)
-            if left_over or entry.name.endswith((".egg-info", ".pyc")):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if not isfile(join(entry.path, "pyvenv.cfg")):
-                    yield from _walked(folder, name)
-            elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
-                yield name
+        kept = [entry for entry in entries if not _is_left_over(entry, at_the_top=not below)]
+    for entry in kept:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walked(folder, name)
+        elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
+            yield name
+
+
+def _is_left_over(entry: os.DirEntry[str], *, at_the_top: bool) -> bool:
+    if entry.name in _LEFT_OVER or (at_the_top and entry.name in _LEFT_AT_THE_TOP):
+        return True
+    return entry.name.endswith((".egg-info", ".pyc")) or isfile(join(entry.path, "pyvenv.cfg"))
 
 
 def _aim(folder: str, path: str) -> str | None:

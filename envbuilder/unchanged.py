@@ -6,14 +6,15 @@ until an input changes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
 from envbuilder import profile as profiles
 from envbuilder.digest import sha256_bytes
 from envbuilder.interpreter import recall
 from envbuilder.profile import Generation, Profile
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from envbuilder.paths import Environment
     from envbuilder.scope import Scope
 

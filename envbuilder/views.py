@@ -1,4 +1,4 @@
-"""How answers are shown: each as text, and as JSON where it was asked for."""
+"""How sets are shown: what a build came to, the history, the list; as text, and as JSON where it was asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import overlay
 from envbuilder import profile as profiles
 from envbuilder.console import Console, Table
+from envbuilder.errors import ProfileError
 from envbuilder.planning import Change, changes, size_text
 from envbuilder.switching import chosen
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from envbuilder.manifest import Manifest, ProbeResult
     from envbuilder.pipeline import Outcome
     from envbuilder.profile import Generation, Profile
-    from envbuilder.removal import Removed
-    from envbuilder.startup import HookStatus
-    from envbuilder.status import Status
-    from envbuilder.sweep import Swept, Verified
 
 
 def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
@@ -27,7 +24,7 @@ def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
         console.json(_build_record(outcome))
         return
     _show_set(outcome, console)
-    generation, before = outcome.generation, outcome.before
+    generation = outcome.generation
     if generation is None:
         for change in outcome.changes:
             console.data(_planned(change, outcome))
@@ -35,27 +32,33 @@ def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
         return
     for change in outcome.changes:
         console.say(f"  {change}")
+    told, way_forward = _told(outcome, generation)
+    console.say(told)
+    if way_forward:
+        console.hint(way_forward)
+
+
+def _told(outcome: Outcome, generation: Generation) -> tuple[str, str]:
+    """Say how a build ended, and the next step ("" where there is none)."""
     named = f"generation {generation.number} ({generation.digest[:12]})"
-    if outcome.kind == "held":
-        now = before.number if before else "none"
-        console.say(f"{named} was rolled back and stays so; generation {now} is current")
-        console.hint(f"`vpm-env switch {generation.number}` takes it again")
-    elif outcome.kind == "unchanged":
-        console.say(f"nothing changed: {named} is current")
-    elif outcome.kind == "made":
-        console.say(f"made {named}; `current` is as it was")
-        console.hint(f"`vpm-env switch {generation.number}` makes it current")
-    else:
-        console.say(f"switched to {named}, was {before.number if before else 'none'}")
-        if before is None:
-            console.hint("`vpm-env status` tells whether engine processes get it")
+    before = outcome.before.number if outcome.before else "none"
+    match outcome.kind:
+        case "held":
+            way = f"`vpm-env switch {generation.number}` takes it again"
+            return f"{named} was rolled back and stays so; generation {before} is current", way
+        case "unchanged":
+            return f"nothing changed: {named} is current", ""
+        case "made":
+            return f"made {named}; `current` is as it was", f"`vpm-env switch {generation.number}` makes it current"
+    way = "" if outcome.before else "`vpm-env status` tells whether engine processes get it"
+    return f"switched to {named}, was {before}", way
 
 
 def _show_set(outcome: Outcome, console: Console) -> None:
     """Tell everything about a set that must not go unsaid."""
     for note in outcome.notes:
         console.say(f"note: {note}")
-    for line in _said_of(outcome.assembled.lock.provided, outcome.assembled.lock.ignored):
+    for line in said_of(outcome.assembled.lock.provided, outcome.assembled.lock.ignored):
         console.say(f"note: {line}")
     for plugin, why in outcome.assembled.lock.left_out.items():
         console.warn(f"without `{plugin}` (optional): {why}")
@@ -64,7 +67,8 @@ def _show_set(outcome: Outcome, console: Console) -> None:
         _show_checks(manifest, console)
 
 
-def _said_of(provided: dict[str, str], ignored: dict[str, list[str]]) -> list[str]:
+def said_of(provided: dict[str, str], ignored: dict[str, list[str]]) -> list[str]:
+    """Say what a set leaves to the base, and which of the base's bounds it ignores: a sentence each."""
     lines = [f"`{plugin}` is provided by the base ({entry})" for plugin, entry in provided.items()]
     return lines + [f"`{plugin}` ignores its bounds on {', '.join(names)}" for plugin, names in ignored.items()]
 
@@ -165,9 +169,10 @@ def show_list(profile: Profile, as_json: bool, console: Console) -> None:
     """Show what the current set is made of."""
     generation = chosen(profile, None)
     manifest = overlay.get(profile.layout, profile.base_key, generation.digest)
-    assert manifest is not None or not profiles.is_on_disk(profile, generation)
     if manifest is None:
-        return
+        raise ProfileError(
+            f"the overlay of generation {generation.number} is damaged", hint="run `vpm-env build --force`"
+        )
     if as_json:
         console.json({"generation": generation.number, **manifest.to_dict()})
         return
@@ -184,144 +189,10 @@ def show_list(profile: Profile, as_json: bool, console: Console) -> None:
     rows += [(*_split_version(entry), plugin, "", "provided by base") for plugin, entry in manifest.provided.items()]
     rows += [(plugin, "", plugin, "", "left out") for plugin in generation.left_out]
     console.table(Table(headings=("package", "version", "plugin", ">size", "note"), rows=rows))
-    for line in _said_of({}, manifest.ignored):
+    for line in said_of({}, manifest.ignored):
         console.say(f"note: {line}")
 
 
 def _split_version(entry: str) -> tuple[str, str]:
     name, _, version = entry.partition(" ")
     return name, version
-
-
-def show_status(found: Status, as_json: bool, console: Console) -> None:
-    """Show first whether a new engine process gets the set, then everything around it."""
-    if as_json:
-        console.json(_status_record(found))
-        return
-    current = found.current
-    if found.active and current:
-        console.data(
-            console.mark("good", f"a new engine process gets generation {current.number} ({current.digest[:12]})")
-        )
-    else:
-        console.data(console.mark("error", f"a new engine process does not get a set: {found.why_not}"))
-    console.data("")
-    for name, value in _status_lines(found):
-        console.data(f"{name + ':':<10} {value}")
-    if found.way_forward:
-        console.hint(found.way_forward)
-
-
-def _status_lines(found: Status) -> list[tuple[str, str]]:
-    lines = [
-        ("base", f"{found.base.label}, chosen by {found.base.rule}"),
-        ("config", (found.config_file or "none") + (" (changed since the last build)" if found.config_changed else "")),
-        ("home", found.profile.layout.home),
-        ("profile", f"{found.profile.name} for base {found.profile.base_key}"),
-        ("hook", found.hook),
-    ]
-    if found.current:
-        lines.append(("current", _current_line(found)))
-    if found.held and found.newest and found.current and found.newest.number != found.current.number:
-        lines.append(("held", f"generation {found.newest.number} was rolled back; a changed config ends the hold"))
-    if found.rollback_target is not None:
-        lines.append(("rollback", f"would go to generation {found.rollback_target}"))
-    lines += [("drift", change) for change in found.drift]
-    if found.manifest and found.current:
-        lines += [("note", line) for line in _said_of(found.manifest.provided, found.manifest.ignored)]
-        lines += [("left out", f"{plugin}: {why}") for plugin, why in found.current.left_out.items()]
-        lines += [("warning", finding_line(finding)) for finding in found.manifest.findings]
-        lines += [
-            ("probe", f"{result.name}: {result.status}") for result in found.manifest.probe if result.status != "ok"
-        ]
-        lines += [("allow-list", f"{name}={value}") for name, value in found.manifest.allow_lists.items()]
-    return lines
-
-
-def _current_line(found: Status) -> str:
-    assert found.current is not None
-    editable = [name for name, _, _, is_editable in found.current.packages if is_editable]
-    plugins = sum(1 for _, _, plugin, _ in found.current.packages if plugin)
-    words = [f"generation {found.current.number}", found.current.state, f"{plugins} plugins"]
-    words += [f"editable: {', '.join(editable)}"] if editable else []
-    return ", ".join(words)
-
-
-def _status_record(found: Status) -> dict[str, Any]:
-    return {
-        "active": found.active,
-        "why_not": found.why_not,
-        "way_forward": found.way_forward,
-        "base": {
-            "key": found.base.key,
-            "prefix": found.base.prefix,
-            "python": found.base.python,
-            "rule": found.base.rule,
-        },
-        "engine": {"name": found.base.engine.name, "version": found.base.engine_version},
-        "home": found.profile.layout.home,
-        "profile": found.profile.name,
-        "config": found.config_file,
-        "config_changed": found.config_changed,
-        "hook": found.hook,
-        "current": found.current._asdict() if found.current else None,
-        "newest": found.newest.number if found.newest else None,
-        "held": found.held,
-        "rollback_target": found.rollback_target,
-        "drift": list(found.drift),
-        "allow_lists": found.manifest.allow_lists if found.manifest else {},
-        "provided": found.manifest.provided if found.manifest else {},
-        "ignored": found.manifest.ignored if found.manifest else {},
-    }
-
-
-def show_hook(hook: HookStatus, as_json: bool, console: Console) -> None:
-    """Show what hook the base has."""
-    if as_json:
-        fields = {name: getattr(hook, name) for name in hook.__slots__}
-        console.json({**fields, "intact": hook.intact})
-        return
-    console.data(hook.text)
-    if not hook.intact:
-        console.hint("run `vpm-env hook install`")
-
-
-def show_swept(swept: Swept, dry_run: bool, as_json: bool, console: Console) -> None:
-    """Show what gc took, or would take."""
-    if as_json:
-        console.json({"dry_run": dry_run, **{name: getattr(swept, name) for name in swept.__slots__}})
-        return
-    for name in swept.generations:
-        console.say(f"  generation {name}")
-    for key in swept.packages:
-        console.say(f"  package {key.split('-', 1)[1]}")
-    for digest in swept.leased:
-        console.say(f"  {digest[:12]} stays: a process uses it")
-    verb = "would free" if dry_run else "freed"
-    console.say(f"{verb} {size_text(swept.bytes)}: {len(swept.overlays)} overlays, {len(swept.packages)} packages")
-
-
-def show_verified(verified: Verified, as_json: bool, console: Console) -> None:
-    """Show what verify found."""
-    if as_json:
-        damage = [{"kind": entry.kind, "name": entry.name, "problems": entry.problems} for entry in verified.damage]
-        console.json({"packages": verified.packages, "overlays": verified.overlays, "damage": damage})
-        return
-    for entry in verified.damage:
-        for problem in entry.problems:
-            console.warn(f"{entry.kind} {entry.name}: {problem}")
-    console.say(f"looked at {verified.packages} packages and {verified.overlays} overlays: {_sound(verified)}")
-
-
-def _sound(verified: Verified) -> str:
-    return f"{len(verified.damage)} damaged" if verified.damage else "all as they were made"
-
-
-def show_removed(removed: Removed, dry_run: bool, console: Console) -> None:
-    """Show what uninstall took, and what is left."""
-    verb = "would remove" if dry_run else "removed"
-    for path in removed.paths:
-        console.say(f"{verb} {path}")
-    console.say(f"{'would free' if dry_run else 'freed'} {size_text(removed.bytes)}")
-    for path in removed.left:
-        console.data(f"left: {path}")

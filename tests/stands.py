@@ -89,16 +89,23 @@ class Stand:
 
 @contextmanager
 def stand(
-    folder: Path, uv_cache: Path, *, base: kit.Base | None = None, network: bool = False, **options: Any
+    folder: Path,
+    uv_cache: Path,
+    *,
+    base: kit.Base | None = None,
+    registry: Path | None = None,
+    network: bool = False,
+    **options: Any,
 ) -> Iterator[Stand]:
     """Set everything up in `folder`; `options` are those of `kit.base`, if the base is not given."""
+    registry = registry or folder / "registry"
     for name in ("home", "work"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     base = base or kit.base(folder / "base", home=folder / "home", **options)
     kit.fake_vllm(base)
     env = kit.clean_environment(folder / "home", network=network)
-    env |= {"UV_CACHE_DIR": str(uv_cache), "VPM_ENV_HOME": str(folder / "registry")}
-    vpm_env = kit.VpmEnv(home=folder / "registry", folder=folder / "work", env=env).use(base)
+    env |= {"UV_CACHE_DIR": str(uv_cache), "VPM_ENV_HOME": str(registry)}
+    vpm_env = kit.VpmEnv(home=registry, folder=folder / "work", env=env).use(base)
     with kit.index(folder / "index") as index:
         yield Stand(folder=folder, base=base, index=index, vpm_env=vpm_env)
 
@@ -137,8 +144,8 @@ class Platform:
 
     @classmethod
     def of(cls, base: kit.Base) -> Platform:
-        code = "import json, sysconfig as s; print(json.dumps([s.get_config_var('EXT_SUFFIX'), s.get_config_var('INCLUDEPY')]))"
-        suffix, include = json.loads(base.run("-I", "-c", code).stdout)
+        code = "import sysconfig as s; print(s.get_config_var('EXT_SUFFIX'), s.get_config_var('INCLUDEPY'))"
+        suffix, include = base.run("-I", "-c", code).stdout.split()
         abi = f"cp{base.python_version.replace('.', '')}"
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         return cls(suffix=suffix, tag=f"{abi}-{abi}-{platform}", include=include)

@@ -106,13 +106,19 @@ def test_entering_through_current_resolves_once(layout: Layout, base: kit.Base, 
     second = make(layout, found, put(layout, "two", {"lib/mod/__init__.py": "", "lib/mod/late.py": "which = 2"}))
     current = tmp_path / "pointer"
     os.symlink(first, current)
-    switch = f"import os; os.unlink({str(current)!r}); os.symlink({str(second)!r}, {str(current)!r})"
-    child = "import subprocess, sys; print(subprocess.check_output([sys.executable, '-c', 'import mod.late as l; print(l.which)'], text=True).strip())"
+    late = "import mod.late as late; print(late.which)"
+    code_of_parent = f"""
+import os, subprocess, sys
+import mod
+os.unlink({str(current)!r})
+os.symlink({str(second)!r}, {str(current)!r})
+{late}
+sys.stdout.flush()
+subprocess.run([sys.executable, "-c", {late!r}])
+print(sys.executable, sys.prefix, *[path for path in sys.path if "/pointer" in path])
+"""
 
-    shown = code(
-        current,
-        f"import mod, sys\n{switch}\nimport mod.late as l\nprint(l.which)\n{child}\nprint(sys.executable, sys.prefix, *[p for p in sys.path if '/pointer' in p])",
-    )
+    shown = code(current, code_of_parent)
 
     assert shown.split() == ["1", "1", f"{first}/bin/python", str(first)]
     assert code(current, "import mod.late as l; print(l.which)") == "2"

@@ -19,7 +19,8 @@ def environment(root: Path) -> Path:
     scripts.mkdir(parents=True)
     os.symlink(sys.executable, scripts / "python")
     (root / "tool.py").write_text(
-        "import sys\nclass Main:\n    @staticmethod\n    def go():\n        print(sys.argv[1:], sys.path[0])\n        return 3\n"
+        "import sys\nclass Main:\n    @staticmethod\n    def go():\n"
+        "        print(sys.argv[1:], sys.path[0])\n        return 3\n"
     )
     return scripts
 

@@ -39,7 +39,7 @@ class Steps(Reporter):
     def __init__(self) -> None:
         self.steps: list[str] = []
 
-    def step(self, what: str, *, size: int | None = None) -> None:  # noqa: ARG002 (the interface)
+    def step(self, what: str, *, size: int | None = None) -> None:
         self.steps.append(what)
 
 
@@ -328,7 +328,7 @@ def test_a_wheel_of_another_name_is_refused(shop: Shop, index: kit.Index) -> Non
         shop.add(locked)
 
 
-def test_two_builds_at_once_make_a_package_once(shop: Shop, index: kit.Index, tmp_path: Path, base: kit.Base) -> None:
+def test_two_builds_at_once_make_a_package_once(index: kit.Index, tmp_path: Path, base: kit.Base) -> None:
     locked = [lock(index, kit.wheel(index.folder, f"p{number}")) for number in range(6)]
     shops = [Shop(tmp_path, base) for _ in range(3)]
     made: list[dict[str, Package]] = []
@@ -561,7 +561,8 @@ def test_what_only_the_wheel_has_stays_a_file(shop: Shop, tmp_path: Path) -> Non
     }
     kept = {file.path for file in made.files if made.dist_info not in file.path}
     assert {"lib/demo/_version.py", "lib/demo/inner/_ext.so"} <= kept
-    assert {"demo", "demo/inner"} <= set(made.physical)
+    assert {"demo", "demo/inner", "demo/__pycache__"} <= set(made.physical)
+    assert made.top_level == {"demo"}
 
 
 @pytest.mark.network

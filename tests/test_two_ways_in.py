@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import kit
@@ -11,6 +13,7 @@ import stands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DEFAULT = "{}.{}".format(*sys.version_info)
 CASES = [(kind, DEFAULT) for kind in kit.KINDS] + [("venv", version) for version in kit.pythons() if version != DEFAULT]
@@ -51,8 +54,6 @@ print(json.dumps(found))
 METADATA = """
 import importlib.metadata as metadata, json, sys
 
-points = metadata.entry_points()
-groups = points if isinstance(points, dict) else {name: points.select(group=name) for name in points.groups}
 told = {
     "versions": {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in sys.argv[1:]},
     "points": sorted(point.name + " = " + point.value for point in metadata.entry_points(group="vllm.general_plugins")),
@@ -84,7 +85,9 @@ def publish(stand: stands.Stand) -> None:
         },
         data={"share/regular/table.txt": "a table"},
         entry_points={stands.GROUP: {"fit": "regular:fit"}, "console_scripts": {"regular-tool": "regular:main"}},
+        requires=("of-the-user>=1",),
     )
+    stand.publish("of-the-user", "1.9")
     wheel("single-module", {"single_module.py": "value = 1\n"})
     wheel("space-one", {"space/one/__init__.py": "", "space/one/deep.py": ""})
     wheel("space-two", {"space/two.py": ""})
@@ -98,82 +101,84 @@ def publish(stand: stands.Stand) -> None:
         wheel("fast", {"fast/__init__.py": "def value(): return 42\n"})
 
 
+@dataclass(frozen=True)
+class Both:
+    """One set in a hooked base, and what both ways in say of it."""
+
+    stand: stands.Stand
+    found: tuple[Any, Any]
+    metadata: tuple[Any, Any]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one home for all bases: what two of them have in common is in its store once."""
+    return tmp_path_factory.mktemp("registry")
+
+
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def built(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, uv_cache: Any
-) -> Iterator[stands.Stand]:
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, uv_cache: Path, registry: Path
+) -> Iterator[Both]:
     kind, version = request.param
     folder = tmp_path_factory.mktemp(f"ways-{kind}-{version}")
-    with stands.stand(folder, uv_cache, kind=kind, python=kit.pythons()[version]) as stand:
+    with stands.stand(folder, uv_cache, registry=registry, kind=kind, python=kit.pythons()[version]) as stand:
         lower = {"space/lower/__init__.py": "", "space/lower/deep.py": ""}
         kit.install(stand.base, kit.wheel(folder, "space-lower", files=lower))
-        if stand.base.user_site:
-            kit.install(stand.base, kit.wheel(folder, "of-the-user"), into=stand.base.user_site)
+        kit.install(stand.base, kit.wheel(folder, "of-the-user", "1.5"), into=stand.base.user_site)
         publish(stand)
         stand("hook", "install")
         stand.build(*PLUGINS)
-        yield stand
+        pythons = (stand.base.python, stand.overlay / "bin" / "python")
+        found = [stand.ask(python, FIND, *TOPS) for python in pythons]
+        metadata = [stand.ask(python, METADATA, *PLUGINS) for python in pythons]
+        yield Both(stand, (found[0], found[1]), (metadata[0], metadata[1]))
 
 
-def test_every_name_is_the_same_file_both_ways(built: stands.Stand) -> None:
-    hooked = built.ask(built.base.python, FIND, *TOPS)
-    layered = built.ask(built.overlay / "bin" / "python", FIND, *TOPS)
+def test_every_name_is_the_same_file_both_ways(built: Both) -> None:
+    hooked, layered = built.found
 
     assert hooked == layered
     assert {"vllm", "regular.inner.deep", "single_module", "shared.first", "shared.second"} <= hooked.keys()
     assert {"space.one.deep", "space.two", "space.lower.deep"} <= hooked.keys()
-    assert hooked["regular"][0].startswith(str(built.overlay))
-    assert hooked["vllm"][0].startswith(str(built.base.purelib.parent.parent)) or built.base.kind == "system-site"
-    assert ("of_the_user" in hooked) == (built.base.user_site is not None)
+    assert hooked["regular"][0].startswith(str(built.stand.overlay))
+    assert hooked["vllm"][0].startswith(f"{built.stand.base.purelib}/")
 
 
-def test_code_runs_both_ways(built: stands.Stand) -> None:
-    code = "import json, fast, sys; print(json.dumps([fast.value(), '_vpm_env_hook' in sys.modules]))"
-    table = built.overlay / "share" / "regular" / "table.txt"
+def test_the_users_site_counts_as_base(built: Both) -> None:
+    """What lies there is a fact: it is used, and no second one is brought in."""
+    base = built.stand.base
 
-    assert built.ask(built.base.python, code) == [42, True]
-    assert built.ask(built.overlay / "bin" / "python", code)[0] == 42
-    assert built.run(built.overlay / "bin" / "regular-tool").stdout == "a tool\n"
-    assert built.run(built.overlay / "bin" / "vllm").stdout.count('"loaded": ["fit"') == 1
+    assert (base.user_site is not None) == (base.kind in ("conda", "system", "system-site"))
+    for found in built.found:
+        assert found["of_the_user"][0].startswith(f"{base.user_site or base.purelib}/")
+    assert not list(built.stand.overlay.glob("lib/*/site-packages/of_the_user*"))
+    assert built.stand("list", "--json").json["facts"]["of-the-user"] == "1.5"
+
+
+def test_code_runs_both_ways(built: Both) -> None:
+    stand = built.stand
+    code = "import json, fast; print(json.dumps(fast.value()))"
+    table = stand.overlay / "share" / "regular" / "table.txt"
+
+    assert [stand.ask(python, code) for python in (stand.base.python, stand.overlay / "bin" / "python")] == [42, 42]
+    assert stand.run(stand.overlay / "bin" / "regular-tool").stdout == "a tool\n"
+    for script in (stand.overlay / "bin" / "vllm", stand.base.scripts / "vllm"):
+        assert "fit" in json.loads(stand.run(script).stdout)["loaded"]
     assert table.read_text() == "a table"
 
 
-def test_metadata_of_a_hooked_base_are_right(built: stands.Stand) -> None:
-    told = built.ask(built.base.python, METADATA, *PLUGINS)
+def test_metadata_are_right_both_ways(built: Both) -> None:
+    told = built.metadata[0]
+    files = told["files"]["regular"]
 
+    assert built.metadata[0] == built.metadata[1]
     assert told["versions"] == dict.fromkeys(PLUGINS, "1.0")
     assert "fit = regular:fit" in told["points"]
     assert {"vllm", "regular-tool"} <= set(told["scripts"])
     assert told["missing"] == []
-    assert {"regular/__init__.py", "regular/inner/deep.py", "regular/table.json"} <= set(told["files"]["regular"])
+    assert {"regular/__init__.py", "regular/inner/deep.py", "regular/table.json"} <= set(files)
     assert told["owners"]["regular"] == ["regular"]
     assert told["owners"]["shared"] == ["shared-first", "shared-second"]
     assert {"space-one", "space-two"} <= set(told["owners"]["space"])
-    assert told["owners"]["vllm"] == ["vllm"] or built.base.python_version == "3.10"
     assert told["loaded"] == ["fits"]
-
-
-def test_metadata_are_the_same_both_ways(built: stands.Stand) -> None:
-    hooked = built.ask(built.base.python, METADATA, *PLUGINS)
-    layered = built.ask(built.overlay / "bin" / "python", METADATA, *PLUGINS)
-
-    assert hooked == layered
-
-
-def test_the_users_site_counts_as_base(tmp_path_factory: pytest.TempPathFactory, uv_cache: Any) -> None:
-    """What lies in the user's site of a conda environment is a fact, and not brought in a second time."""
-    with stands.stand(tmp_path_factory.mktemp("user-site"), uv_cache, kind="conda") as stand:
-        assert stand.base.user_site is not None
-        kit.install(stand.base, kit.wheel(stand.folder, "of-the-user", "1.5"), into=stand.base.user_site)
-        stand.publish("of-the-user", "1.9")
-        stand.publish("needs-it", requires=("of-the-user>=1",))
-
-        told = stand.build("needs-it")
-        names = [package["name"] for package in stand("list", "--json").json["members"]]
-        file = stand.run(
-            stand.overlay / "bin" / "python", "-c", "import of_the_user as m; print(m.__version__, m.__file__)"
-        )
-
-    assert "of-the-user" not in told.stderr
-    assert names == ["needs-it"]
-    assert file.stdout.startswith(f"1.5 {stand.base.user_site}")

@@ -31,7 +31,7 @@ ENTRY_POINTS = "[console_scripts]\ndemo = demo:main\n[g]\nb = demo:b\na = demo:a
 
 
 def stage(folder: Path, *, record: dict[str, str | None] | None = None, **files: str | bytes) -> Path:
-    """Write what an installer leaves for `demo` 1.0: `files` by their paths below the prefix; `record` changes RECORD."""
+    """Write what an installer leaves for `demo` 1.0: `files` by paths below the prefix; `record` changes RECORD."""
     content = {
         f"{SITE}/demo/__init__.py": "value = 1\n",
         f"{SITE}/demo-1.0.dist-info/METADATA": METADATA,

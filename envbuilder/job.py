@@ -1,0 +1,46 @@
+"""What one build is to do, and everything that it needs for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from envbuilder.base import Base
+    from envbuilder.config import Config
+    from envbuilder.lock import Lock
+    from envbuilder.paths import Environment, Layout
+    from envbuilder.report import Reporter
+    from envbuilder.uv import Uv
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What `build` was asked; `upgrade` is None for nothing, empty for everything, else normalized names."""
+
+    dry_run: bool = False
+    switch: bool = True
+    locked: bool = False
+    offline: bool = False
+    force: bool = False
+    upgrade: frozenset[str] | None = None
+
+    @property
+    def upgraded_sources(self) -> bool | frozenset[str]:
+        """Say whose git refs are looked up anew: all, or the plugins of these names."""
+        return self.upgrade or self.upgrade is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Everything that making one set needs. `previous` is the lock of last time, if it is for such a base."""
+
+    config: Config
+    base: Base
+    layout: Layout
+    env: Environment
+    uv: Uv
+    request: Request
+    previous: Lock | None
+    lock_file: str
+    report: Reporter

@@ -1,0 +1,152 @@
+"""The base is never written to, and what is done to the base never reaches the store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import kit
+import pytest
+import stands
+from uv import find_uv_bin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from stands import Stand
+
+KINDS = ("venv", "conda", "system")
+PLUG = {"plug/__init__.py": "def register(): ...\n", "plug/deep/__init__.py": "", "plug/table.json": "{}"}
+THROUGH_CODE = "import sys; from pip._internal.cli.main import main; sys.exit(main(sys.argv[1:]))"
+"""Call pip so that the hook cannot know it: the overlay is active then."""
+
+
+def whole(stand: Stand) -> tuple[str, list[str]]:
+    """Return everything about a base and its user site: the tree's hash, and every path with its bytecode."""
+    roots = [stand.base.prefix, *([stand.base.user_site] if stand.base.user_site else [])]
+    return " ".join(map(kit.tree_hash, roots)), sorted(str(path) for root in roots for path in root.rglob("*"))
+
+
+def age(stand: Stand) -> None:
+    """Let everything that was current have been so two days ago, or gc spares it."""
+    from envbuilder.digest import sealed
+
+    order = stand.profile / "order.json"
+    record = json.loads(order.read_text())
+    record["switches"] = [[number, at - 2 * 86400, verb] for number, at, verb in record["switches"]]
+    order.write_text(json.dumps(sealed(record)))
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def stand(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, uv_cache: Path) -> Iterator[Stand]:
+    """Give a base with pip, and plugins to choose from."""
+    folder = tmp_path_factory.mktemp(f"immutable-{request.param}")
+    with stands.stand(folder, uv_cache, kind=request.param, pip=True) as made:
+        points = {stands.GROUP: {"plug": "plug:register"}, "console_scripts": {"plug-tool": "plug:register"}}
+        made.publish("plug", files=PLUG, entry_points=points, requires=("dependency",))
+        for name in ("dependency", "other", "third"):
+            made.publish(name)
+        yield made
+
+
+def test_no_verb_writes_to_the_base(stand: Stand) -> None:
+    before = whole(stand)
+    stories = (
+        lambda: stand.build("plug"),
+        lambda: stand.build("plug", "other"),
+        lambda: stand.build("third"),
+        lambda: (stand("build", "--force"), stand("build", "--dry-run", "--upgrade")),
+        lambda: (stand("switch", "1"), stand("rollback"), stand("rollback", "--to", "1")),
+        lambda: (stand("status", check=False), stand("list"), stand("history"), stand("verify")),
+        lambda: (stand("switch", "3"), age(stand), stand("gc"), stand("rollback", "--to", "2")),
+    )
+    for number, story in enumerate(stories):
+        story()
+        assert whole(stand) == before, f"part {number} of the story wrote to the base"
+    for command in (("plug-tool",), ("python", "-c", "import plug, dependency")):
+        stand("run", "--", *command)
+        assert kit.tree_hash(stand.base.prefix) == before[0].split()[0]
+
+
+def test_a_hook_leaves_nothing_behind(stand: Stand) -> None:
+    before = whole(stand)
+
+    stand("hook", "install")
+    with_hook = whole(stand)
+    stand.run(stand.base.python, "-c", "import vllm.plugins", env={"PYTHONDONTWRITEBYTECODE": "1"})
+    stand("hook", "uninstall")
+
+    assert with_hook != before
+    assert whole(stand) == before
+
+
+@pytest.fixture
+def hooked(stand: Stand) -> Iterator[Stand]:
+    """Give a base with the hook, and a set; whatever the test did, both are whole and active after it."""
+    stand.build("plug")
+    stand("hook", "install")
+    kept = [kit.tree_hash(stand.vpm_env.home / name) for name in ("store", "overlays")]
+    assert stand.run(stand.base.python, "-c", "import plug, sys; print(plug.__file__)").stdout
+
+    yield stand
+
+    assert "all as they were made" in stand("verify").stderr
+    assert [kit.tree_hash(stand.vpm_env.home / name) for name in ("store", "overlays")] == kept
+    assert stand("status", "--json").json["active"]
+    assert "plug" in json.loads(stand.run(stand.base.scripts / "vllm").stdout)["loaded"]
+
+
+def test_pip_in_a_hooked_base(hooked: Stand, tmp_path: Path) -> None:
+    pip = (hooked.base.python, "-m", "pip", "--disable-pip-version-check")
+    kit.wheel(tmp_path, "unrelated", "1.0")
+
+    hooked.run(*pip, "install", "--no-index", "--find-links", tmp_path, "unrelated")
+    uninstalled = hooked.run(*pip, "uninstall", "-y", "plug")
+    listed = hooked.run(*pip, "list").stdout
+    checked = hooked.run(*pip, "check").stdout
+    gone = hooked.run(*pip, "uninstall", "-y", "unrelated")
+
+    assert "not installed" in uninstalled.stderr
+    assert ("unrelated" in listed, "dependency" in listed, "plug " in listed) == (True, False, False)
+    assert "No broken requirements" in checked
+    assert "Successfully uninstalled" in gone.stdout
+
+
+def test_pip_that_sees_the_overlay_cannot_take_it_apart(hooked: Stand) -> None:
+    """Whoever calls pip in a way that the hook does not know gets an error, and deletes nothing."""
+    listed = hooked.run(hooked.base.python, "-c", THROUGH_CODE, "list", "--disable-pip-version-check").stdout
+    done = hooked.run(hooked.base.python, "-c", THROUGH_CODE, "uninstall", "-y", "plug", check=False)
+
+    assert "dependency" in listed
+    assert done.returncode != 0 or "outside" in done.stdout + done.stderr
+    assert "Successfully uninstalled" not in done.stdout
+
+
+def test_uv_in_a_hooked_base(hooked: Stand, tmp_path: Path) -> None:
+    uv = (find_uv_bin(), "--offline", "--no-config", "pip")
+    there = ("--python", hooked.base.python, "--break-system-packages")
+    kit.wheel(tmp_path, "unrelated", "1.0")
+
+    hooked.run(*uv, "install", *there, "--no-index", "--find-links", tmp_path, "unrelated")
+    listed = hooked.run(*uv, "list", *there[:2]).stdout
+    uninstalled = hooked.run(*uv, "uninstall", *there, "plug", check=False)
+    checked = hooked.run(*uv, "check", *there[:2])
+    gone = hooked.run(*uv, "uninstall", *there, "unrelated")
+
+    assert "unrelated" in listed
+    assert "- plug==" not in uninstalled.stderr
+    assert "compatible" in checked.stderr
+    assert "- unrelated==1.0" in gone.stderr
+
+
+def test_the_overlays_packages_cannot_be_uninstalled_in_the_overlay(hooked: Stand) -> None:
+    """uv lists an overlay as what it is, an environment; what is in it stays."""
+    uv = (find_uv_bin(), "--offline", "--no-config", "pip")
+    python = hooked.overlay / "bin" / "python"
+
+    listed = hooked.run(*uv, "list", "--python", python).stdout
+    done = hooked.run(*uv, "uninstall", "--python", python, "plug", check=False)
+
+    assert "plug" in listed
+    assert done.returncode != 0
