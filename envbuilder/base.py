@@ -142,10 +142,11 @@ def describe(interpreter: Interpreter, layout: Layout | None, env: Environment, 
 
 
 def _ask(interpreter: Interpreter, env: Environment) -> dict[str, Any]:
-    # PYTHONPATH and friends belong to whoever runs vpm-env; an active overlay is no part of the base.
+    # PYTHONPATH and friends belong to whoever runs vpm-env; an active overlay is no part of the base. Nor is bytecode:
+    # an image's standard library often comes without, and every interpreter that may write would add it.
     variables = {name: value for name, value in env.variables.items() if not name.startswith("PYTHON")}
     result = process.run(
-        [interpreter.python, _FACTS], env={**variables, "VPM_ENV_DISABLE": "1", "PYTHONUTF8": "1"}, timeout=120
+        [interpreter.python, "-B", _FACTS], env={**variables, "VPM_ENV_DISABLE": "1", "PYTHONUTF8": "1"}, timeout=120
     )
     try:
         return dict(json.loads(result.stdout))

@@ -110,7 +110,7 @@ def compile_tree(lib: str, *, base: Base) -> None:
     if not isdir(lib):
         return
     flags = ["-q", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", lib]
-    command = [base.python, "-I", "-S", "-W", "ignore", "-m", "compileall", *flags, lib]
+    command = [base.python, "-I", "-S", "-B", "-W", "ignore", "-m", "compileall", *flags, lib]
     result = process.run(command, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, timeout=TIMEOUT)
     if result.code not in (0, 1):
         raise CommandFailed(command=tuple(command), code=result.code, output=result.output)

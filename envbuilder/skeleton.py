@@ -64,7 +64,8 @@ def _virtualenv(base: Base, path: str, layout: Layout, env: Environment) -> None
     command = [sys.executable, "-m", "virtualenv", "--no-seed", "--no-periodic-update", "--no-vcs-ignore"]
     command += ["--activators", ACTIVATORS, "--app-data", join(layout.cache, "virtualenv"), "--python", base.python]
     variables = {name: value for name, value in env.variables.items() if not name.startswith(("PYTHON", "VIRTUALENV"))}
-    result = process.run([*command, path], env={**variables, "VPM_ENV_DISABLE": "1"}, timeout=120)
+    own = {"VPM_ENV_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    result = process.run([*command, path], env={**variables, **own}, timeout=120)
     if result.code:
         raise BaseError(f"virtualenv cannot make an overlay for the base `{base.python}`:\n{result.output.rstrip()}")
 
@@ -81,7 +82,7 @@ def _refine(path: str, base: Base, env: Environment) -> None:
     fs.write_plain(join(farm, "_vpm_env.pth"), b"import _vpm_env_layer\n")
     module = join(farm, "_vpm_env_layer.py")
     fs.write_plain(module, _baked_layer(base).encode())
-    process.check([base.python, "-I", "-S", "-c", _COMPILE, module], env=env.variables)
+    process.check([base.python, "-I", "-S", "-B", "-c", _COMPILE, module], env=env.variables)
     _write_config(join(path, "pyvenv.cfg"), base)
     fs.remove(join(path, ".gitignore"))
     fs.remove(join(path, "CACHEDIR.TAG"))

@@ -293,7 +293,7 @@ def _require_own_line(folder: str) -> None:
 
 def _require_running(base: Base) -> None:
     """Start the base's interpreter and look whether it ran the hook; take it out again if not."""
-    told = process.run([base.python, "-c", _RAN], env=_variables(), timeout=120)
+    told = process.run([base.python, "-B", "-c", _RAN], env=_variables(), timeout=120)
     if told.code or told.stdout.strip() != join(base.purelib, HOOK):
         uninstall(base)
         raise BaseError(

@@ -123,7 +123,7 @@ def _verdict(
 
 def ask_hook(found: Scope, base: Base) -> dict[str, Any] | None:
     """Start the base's interpreter in this environment and return what its hook says; None if there is no hook."""
-    result = process.run([base.python, "-c", _ASK], env=found.env.variables, timeout=60)
+    result = process.run([base.python, "-B", "-c", _ASK], env=found.env.variables, timeout=60)
     try:
         answer = json.loads(result.stdout.strip().splitlines()[-1])
     except (ValueError, IndexError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from os.path import isdir, join, relpath
+from os.path import dirname, isdir, join, relpath
 from typing import TYPE_CHECKING
 
 from envbuilder.errors import Finding
@@ -44,11 +44,17 @@ class Subject:
 
     def locate(self, path: str) -> str:
         """Say where `path`, relative to `lib`, is on the disk; it need not exist."""
-        top, _, rest = path.partition("/")
-        source = self.package.editable.get(top)
-        if source is None:
+        editable = self.package.editable
+        nearest = next((parent for parent in _upwards(path) if parent in editable), None)
+        if nearest is None:
             return join(self.lib, path)
-        return join(source, rest) if rest else source
+        rest = path[len(nearest) + 1 :]
+        return join(editable[nearest], rest) if rest else editable[nearest]
+
+    def folders(self, path: str) -> Iterator[str]:
+        """Name the directories on the disk whose entries stand together at `path`, a directory below `lib` or ""."""
+        yield self.locate(path) if path else self.lib
+        yield from {dirname(source) for entry, source in self.package.editable.items() if dirname(entry) == path}
 
     def files(self, name: str) -> dict[str, str]:
         """Return path → sha256 of what lies below the top-level entries that are imported (or else spelled) as `name`.
@@ -68,6 +74,13 @@ class Subject:
     def finding(self, code: str, severity: str, *, what: str, why: str, way_forward: str) -> Finding:
         """Make a finding about this package."""
         return Finding(code, severity, self.name, self.plugin, what, why, way_forward)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """Name a relative path and its parents, the longest first."""
+    while path:
+        yield path
+        path = dirname(path)
 
 
 def import_name(entry: str) -> str:

@@ -10,7 +10,7 @@ import os
 import re
 import warnings
 from difflib import get_close_matches
-from os.path import dirname, isdir, isfile, join
+from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.subject import import_name
@@ -108,10 +108,7 @@ class Modules:
         """Name the folders, in any layer, where the last part of `dotted` would be."""
         folder = "/".join(dotted.split(".")[:-1])
         for subject in self._holders.get(dotted.partition(".")[0], ()):
-            if folder:
-                yield subject.locate(folder)
-            else:
-                yield from (subject.lib, *map(dirname, subject.package.editable.values()))
+            yield from subject.folders(folder)
         yield from (join(path, folder) for path in self._base.path)
 
     def _listing(self, folder: str) -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -680,25 +679,16 @@ def test_a_real_base_with_an_engine(tmp_path: Path, make: Make) -> None:
     ]
 
 
-def test_sixty_packages_are_audited_in_a_moment(ground: Ground, make: Make) -> None:
-    def large(number: int) -> Subject:
-        name = f"pkg{number}"
-        source = {f"{name}/__init__.py": "def f(): pass\n"}
-        small = make(
-            name, files=source, points={GENERAL: {name: f"{name}:f"}}, requires=["pkg0>=0.1; os_name == 'posix'"] * 5
-        )
-        more = tuple(
-            PackageFile(path=f"lib/{top}/part{part % 20}/module{part}.py", mode=0o444, size=1, sha256="0" * 64)
-            for part in range(250)
-            for top in (name, f"shared/{name}")
-        )
-        return replace(small, package=replace(small.package, files=small.package.files + more))
+def test_an_editable_of_which_some_files_are_only_in_the_wheel(ground: Ground, make: Make, tmp_path: Path) -> None:
+    """Compiled parts lie in the store, sources in the user's folder; both are one package."""
+    source = tmp_path / "src" / "mixed"
+    source.mkdir(parents=True)
+    (source / "__init__.py").write_text("")
+    (source / "plugin.py").write_text("def register(): ...\n")
+    links = {f"mixed/{name}": source / name for name in ("__init__.py", "plugin.py")}
+    points = {GENERAL: {"good": "mixed.plugin:register", "built": "mixed._version:version", "bad": "mixed.plugin:registre"}}
 
-    subjects, base = tuple(map(large, range(60))), ground.base()
-    times = []
-    for _ in range(3):
-        started = time.process_time()
-        assert audit(subjects, base) == ()
-        times.append(time.process_time() - started)
+    mixed = make("mixed", files={"mixed/_version.py": "version = '1'\n"}, points=points, editable=links)
 
-    assert min(times) < 0.3
+    (finding,) = audit((mixed,), ground.base())
+    assert (finding.code, "bad" in finding.what) == ("entry-point-target", True)

@@ -1,0 +1,230 @@
+"""What vpm-env prints, whole: each verb in a pipe, the main ones on a terminal of 80 columns, and every kind of mistake."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from typing import TYPE_CHECKING
+
+import kit
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GROUP = "vllm.general_plugins"
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
+    """Build two generations once: `one`, then `one` and `two`."""
+    folder = tmp_path_factory.mktemp("cli")
+    base = kit.base(folder / "base")
+    kit.fake_vllm(base, "0.33.0")
+    env = kit.clean_environment(folder)
+    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
+    (folder / "work").mkdir()
+    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    links = folder / "links"
+    for name in ("one", "two"):
+        files = {f"{name}/__init__.py": "def register(): ...\n"}
+        kit.wheel(links, name, "1.0", files=files, entry_points={GROUP: {name: f"{name}:register"}})
+    for names in (("one",), ("one", "two")):
+        entries = "".join(f"  - {{name: {name}, source: pypi, version: '1.0'}}\n" for name in names)
+        vpm_env.config(f"find_links: {links}\nindex: http://127.0.0.1:9/none\nplugins:\n{entries}")
+        vpm_env("build", "--offline", check=True)
+    return vpm_env
+
+
+def shown(text: str, stand: kit.VpmEnv) -> str:
+    """Take out what differs from run to run: paths, digests, times, sizes in seconds."""
+    text = text.replace(str(stand.folder.parent), "/X").replace(os.environ.get("HOME", "/nowhere"), "~")
+    text = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", text)
+    text = re.sub(r"\b[0-9a-f]{12}\b", "KEY", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d\+00:00)?", "TIME", text)
+    text = re.sub(r"Python 3\.\d+\.\d+", "Python 3.X", text)
+    text = re.sub(r"python3\.\d+", "python3.X", text)
+    return re.sub(r"\d+\.\d s", "N s", text)
+
+
+def piped(stand: kit.VpmEnv, *words: str, code: int = 0) -> tuple[str, str]:
+    done = stand(*words)
+    assert done.exit == code, done.output
+    return shown(done.stdout, stand), shown(done.stderr, stand)
+
+
+def on_terminal(stand: kit.VpmEnv, *words: str) -> str:
+    """Run on a pseudo-terminal of 80 columns and return what it wrote."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    env = {**stand.env, "TERM": "xterm-256color"}
+    child = subprocess.Popen(
+        [*stand.command, *words], cwd=stand.folder, env=env, stdin=follower, stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:
+            break
+        written += chunk
+    child.wait()
+    os.close(leader)
+    return shown(written.decode().replace("\r\n", "\n"), stand)
+
+
+def test_history(stand: kit.VpmEnv) -> None:
+    out, err = piped(stand, "history")
+
+    assert err == ""
+    assert out == (
+        "   generation  digest        state    made              changes\n"
+        "            1  KEY  untried  TIME  one: ∅ → 1.0\n"
+        "→           2  KEY  untried  TIME  two: ∅ → 1.0\n"
+    )
+
+
+def test_list(stand: kit.VpmEnv) -> None:
+    out, err = piped(stand, "list")
+
+    assert (re.sub(r"\d+ B", "NNN B", out), err) == (
+        "package  version  plugin   size  note\n"
+        "one      1.0      one     NNN B\n"
+        "two      1.0      two     NNN B\n",
+        "",
+    )
+
+
+def test_status_says_first_whether_a_new_process_gets_the_set(stand: kit.VpmEnv) -> None:
+    out, err = piped(stand, "status", code=1)
+
+    assert out.splitlines()[0] == "a new engine process does not get a set: the base has no start-up hook"
+    assert out.splitlines()[2:] == [
+        "base:      /X/base (vllm 0.33.0, Python 3.X), chosen by `$VPM_ENV_BASE`",
+        "config:    /X/work/plugins.yaml",
+        "home:      /X/home",
+        "profile:   default for base KEY",
+        "hook:      not installed in `/X/base/lib/python3.X/site-packages`",
+        "current:   generation 2, untried, 2 plugins",
+        "rollback:  would go to generation 1",
+        "allow-list: VLLM_PLUGINS=lora_filesystem_resolver,lora_hf_hub_resolver,one,two",
+    ]
+    assert err == "\nhint: run `vpm-env hook install`, or start the engine with `vpm-env run -- COMMAND`\n"
+
+
+def test_the_other_verbs_that_only_look(stand: kit.VpmEnv) -> None:
+    assert piped(stand, "path") == ("/X/home/overlays/KEY/DIGEST\n", "")
+    assert piped(stand, "verify") == ("", "looked at 2 packages and 2 overlays: all as they were made\n")
+    assert piped(stand, "gc", "--dry-run") == ("", "would free 0 B: 0 overlays, 0 packages\n")
+    assert piped(stand, "build") == ("", "nothing to do: generation 2 (KEY) is current\n")
+    assert piped(stand, "build", "-q") == ("", "")
+    assert piped(stand, "hook", "status", code=1) == (
+        "not installed in `/X/base/lib/python3.X/site-packages`\n",
+        "\nhint: run `vpm-env hook install`\n",
+    )
+
+
+def test_a_table_on_a_terminal_of_80_columns(stand: kit.VpmEnv) -> None:
+    written = on_terminal(stand, "history")
+
+    lines = re.sub(r"\x1b\[[\d;]*m", "", written).splitlines()
+    assert max(map(len, lines)) <= 80 + len("DIGEST")
+    assert any("→" in line and "two: ∅ → 1.0" in line for line in lines)
+    assert "\x1b[" in written
+
+
+def test_no_color_takes_the_colours_away(stand: kit.VpmEnv) -> None:
+    stand.env["NO_COLOR"] = "1"
+    try:
+        assert not re.search(r"\x1b\[[\d;]*[3-9]\dm", on_terminal(stand, "history"))
+    finally:
+        del stand.env["NO_COLOR"]
+
+
+@pytest.mark.parametrize("verb", ["history", "list", "status", "verify", "build"])
+def test_json_has_a_version_at_its_root(stand: kit.VpmEnv, verb: str) -> None:
+    record = json.loads(stand(verb, "--json").stdout)
+
+    assert record["version"] == 1
+
+
+def test_options_of_every_verb_may_stand_before_or_after(stand: kit.VpmEnv) -> None:
+    base = stand.env["VPM_ENV_BASE"]
+    before = piped(stand, "--base", base, "--profile", "default", "path")
+
+    assert before == piped(stand, "path", "--base", base, "--profile=default")
+    assert before[0].startswith("/X/home/overlays/")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("biuld",), 2, "error: there is no verb `biuld`\n\nhint: did you mean `vpm-env build`?\n"),
+        (("build", "--nothing"), 2, "error: unrecognized arguments: --nothing\n\nhint: see `vpm-env build --help`\n"),
+        (("switch",), 2, "error: the following arguments are required: N\n\nhint: see `vpm-env switch --help`\n"),
+        (("switch", "x"), 2, "error: `x` is no number\n"),
+        (("switch", "9"), 1, "error: the profile `default` has no generation 9\n\nhint: see `vpm-env history`\n"),
+        (("gc", "--older-than", "soon"), 2, "error: `soon` is no duration\n\n"),
+        (("run",), 2, "error: there is no command to run\n\n"),
+        (("--config", "/nowhere.yaml", "build"), 1, "error: /nowhere.yaml: there is no such file\n\n"),
+        (("--profile", "A B", "list"), 2, "error: `A B` is no profile name"),
+        (("--base", "/nowhere", "status"), 1, "error: `--base` names `/nowhere`, which is no interpreter"),
+        (("hook", "dance"), 2, "error: argument action: invalid choice: 'dance'"),
+    ],
+)
+def test_mistakes_are_told_in_one_breath(stand: kit.VpmEnv, words: tuple[str, ...], code: int, said: str) -> None:
+    out, err = piped(stand, *words, code=code)
+
+    assert out == ""
+    assert err.startswith(said)
+
+
+def test_an_error_in_json_is_a_record_too(stand: kit.VpmEnv) -> None:
+    done = stand("switch", "9", "--json")
+
+    assert done.exit == 1
+    assert done.json["error"]["kind"] == "ProfileError"
+    assert done.json["error"]["hint"] == "see `vpm-env history`"
+
+
+def test_help_is_grouped_and_each_verb_has_its_own(stand: kit.VpmEnv) -> None:
+    overview, _ = piped(stand, "--help")
+    assert overview.startswith("Build, switch and roll back the plugins of an LLM serving engine.\n")
+    for verb in ("init", "build", "rollback", "switch", "status", "history", "list", "path", "hook", "run", "gc"):
+        assert f"\n  {verb} " in overview
+        assert piped(stand, verb, "--help")[0].startswith(f"usage: vpm-env {verb}")
+    assert piped(stand, "--version")[0].startswith("vpm-env ")
+    assert max(map(len, overview.splitlines())) <= 120
+
+
+def test_no_home_at_all_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    nowhere = stand("list", env={"VPM_ENV_HOME": None, "HOME": "/", "XDG_DATA_HOME": None}, cwd=tmp_path)
+
+    assert nowhere.exit == 1
+    assert "hint: set `VPM_ENV_HOME`" in nowhere.stderr
+
+
+def test_a_newer_home_is_left_alone(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    (tmp_path / "format").write_text("99\n")
+
+    done = stand("list", "--home", tmp_path)
+
+    assert done.exit == 1
+    assert f"the home `{tmp_path}` has format 99" in done.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(stand: kit.VpmEnv) -> None:
+    command = " ".join(f"'{word}'" for word in stand.command)
+    done = subprocess.run(
+        ["bash", "-c", f"{command} history | head -0; echo ${{PIPESTATUS[0]}}"],
+        env=stand.env, cwd=stand.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert "Traceback" not in done.stderr
