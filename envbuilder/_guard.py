@@ -8,6 +8,7 @@ VPM_ENV_STRICT=1, when the set that should be active is not. Standard library on
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import logging
@@ -41,7 +42,7 @@ def _check() -> str:
         problem = _problem_of(hook)
         if not problem:
             _hold(hook)
-            os.environ[PIN] = f"{hook.base_key}:{hook.digest}"
+            os.environ[PIN] = f"{_known(hook, 'base_key')}:{hook.digest}"
             log.info("vpm-env: %s, %s", _name(hook), _plugins(_manifest(hook)))
     except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
         problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
@@ -86,7 +87,7 @@ def _drift(hook: Any, manifest: dict[str, Any]) -> str:
     changes = [
         f"{name} {version} → {found or 'missing'}"
         for name, version in sorted(manifest["facts"].items())
-        if name not in shadowed and (found := _version(name, hook.ENGINE_NAMES)) not in (version, "unknown")
+        if name not in shadowed and (found := _version(name, _known(hook, "ENGINE_NAMES"))) not in (version, "unknown")
     ]
     return f"the base changed: {', '.join(changes)} under {_name(hook)}" if changes else ""
 
@@ -107,9 +108,14 @@ def _version(name: str, engine_names: tuple[str, ...]) -> str:
 def _other_driver(hook: Any) -> str:
     """Compare with the process that started this one: Ray hands its environment on after the hook ran."""
     base_key, _, digest = os.environ.get(PIN, "").partition(":")
-    if base_key != hook.base_key or digest == hook.digest:
+    if base_key != _known(hook, "base_key") or digest == hook.digest:
         return ""
     return f"this process has {_name(hook)}, and the process that it works for has {digest[:12]}"
+
+
+def _known(hook: Any, name: str) -> Any:
+    """Return what the hook says, else what was written beside it: the plain case sets no more than it must."""
+    return getattr(hook if hasattr(hook, name) else importlib.import_module("_vpm_env_activate"), name)
 
 
 def _hold(hook: Any) -> None:
@@ -135,7 +141,8 @@ def _name(hook: Any) -> str:
 
 def _generation(hook: Any) -> int | None:
     """Find the newest generation of the hook's profile that is this overlay: a pin says no number."""
-    folder = os.path.join(hook.HOME, "profiles", hook.profile, hook.base_key, "generations")
+    parts = ("profiles", _known(hook, "profile"), _known(hook, "base_key"), "generations")
+    folder = os.path.join(_known(hook, "HOME"), *parts)
     try:
         numbers = sorted((int(name) for name in os.listdir(folder) if name.isdigit()), reverse=True)
         links = {number: os.readlink(os.path.join(folder, str(number))) for number in numbers}

@@ -14,65 +14,57 @@ Its globals are its answer, for the guard and for `vpm-env status`. `state` is `
 import os
 import sys
 
-# filled in from here
-PREFIX = ""
-PROFILE = ""
-BASE_KEY = ""
-BASE_MARK = ""
-FORMAT_FILE = ""
-FORMAT_LINE = b""
-CLOSED = ()  # type: tuple[str, ...]
-OWNERS = ()  # type: tuple[int, ...]
-GENERATIONS = ""
-LINK = ""
-OVERLAYS = ""
-SITE = ""
-WORDS = ()  # type: tuple[str, ...]
-# filled in to here
-
 state = "error"
-reason = ""
-profile = PROFILE
-base_key = BASE_KEY
-digest = overlay = ""
-generation = None  # type: int | None
-lease = None  # type: int | None
-pinned = False
+reason = digest = overlay = ""
+generation = lease = None  # type: int | None
 
 
 def is_plain() -> bool:
     """Add what `current` names to `sys.path`; False, and nothing done, where anything is out of the ordinary."""
     global digest, generation, overlay
-    # One lookup in `os.environ` of what is not there costs more than all calls of the system below.
-    variables = getattr(os.environ, "_data", os.environb)
-    if sys.prefix != PREFIX or b"VPM_ENV_DISABLE" in variables or b"VPM_ENV_DEBUG" in variables:
+    # filled in from here
+    prefix = ""
+    base_mark = ""
+    closed = ()  # type: tuple[str, ...]
+    owners = ()  # type: tuple[int, ...]
+    format_file = ""
+    format_line = b""
+    generations = ""
+    link_begin = ""
+    overlays = ""
+    site = ""
+    words = ()  # type: tuple[str, ...]
+    # filled in to here
+
+    # To ask `os.environ` for what is not there costs more than all calls of the system below.
+    variables = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
+    if sys.prefix != prefix or b"VPM_ENV_DISABLE" in variables or b"VPM_ENV_DEBUG" in variables:
         return False
     if b"VPM_ENV_PIN" in variables or b"VPM_ENV_PROFILE" in variables:
         return False
     command = " ".join(sys.orig_argv[1:])
-    for word in WORDS:
+    for word in words:
         if word in command:
             return False
-    number = os.readlink(GENERATIONS + "current")[12:]
-    link = os.readlink(f"{GENERATIONS}generations/{number}")
+
+    number = os.readlink(generations + "current")[12:]
+    link = os.readlink(f"{generations}generations/{number}")
     name = link[-64:]
-    if not number.isdigit() or link != LINK + name or len(name) != 64 or name.strip("0123456789abcdef"):
-        return False
-    # In a folder that is closed to strangers there is nothing of theirs.
-    for path in CLOSED:
+    for path in closed:
         status = os.stat(path)
-        if status.st_mode & 0o022 or (status.st_uid not in OWNERS and status.st_uid != os.geteuid()):
+        if status.st_mode & 0o022 or (status.st_uid not in owners and status.st_uid != os.geteuid()):
             return False
-    file = os.open(FORMAT_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = os.open(format_file, os.O_NONBLOCK)
     text = os.read(file, 16)
     os.close(file)
-    found = OVERLAYS + name
-    if text != FORMAT_LINE or not os.access(BASE_MARK, 0) or not os.access(found + "/overlay.json", 0):
+    found = overlays + name
+    if text != format_line or link != link_begin + name or os.access(found + "/override", 0):
         return False
-    if os.access(found + "/override", 0):
+    if not os.access(base_mark, 0) or not os.access(found + "/overlay.json", 0):
         return False
+
     generation, digest, overlay = int(number), name, found
-    packages = found + SITE
+    packages = found + site
     if packages not in sys.path:
         sys.path.append(packages)
     return True

@@ -31,7 +31,8 @@ MODULES = (*SINGLE_MODULES, f"{HOST_PACKAGE}/__init__.py", f"{HOST_PACKAGE}/plug
 INSTALLER_WORDS = ("pip", "virtualenv", "m venv", "mvenv", "uv", "vpm-env", "envbuilder")
 """What stands in the command line of every installer; others that have it too pay for a closer look, that is all."""
 
-_BEGIN, _END = "# filled in from here\n", "# filled in to here\n"
+_BEGIN = "# filled in from here\n"
+_END = "# filled in to here\n"
 _DIST_INFO = f"vpm_env_hook-{__version__}.dist-info"
 _HOST_INIT = (
     b'"""What a host needs of vpm-env to load its plugins: `envbuilder.plugins`. Part of the start-up hook."""\n'
@@ -151,7 +152,7 @@ def _values(base: Base, settings: Settings) -> dict[str, object]:
         "FORMAT_LINE": b"%d\n" % FORMAT,
         "CLOSED": (layout.home, layout.profiles, layout.overlays, layout.store),
         "GENERATIONS": layout.profile(settings.profile, base.key) + "/",
-        "LINK": f"../../../../overlays/{base.key}/",
+        "LINK_BEGIN": f"../../../../overlays/{base.key}/",
         "OVERLAYS": layout.overlay(base.key, ""),
         "PROFILE": settings.profile,
         "BASE_MARK": dist.path if dist and dist.path else base.prefix,
@@ -170,9 +171,10 @@ def _filled_in(name: str, values: Mapping[str, object]) -> bytes:
     """Return a template's text with the constants that it declares; ASCII, whatever the paths are."""
     head, _, rest = _template(name).decode().partition(_BEGIN)
     declared, _, tail = rest.partition(_END)
-    names = [line.replace(":", " ").split()[0] for line in declared.splitlines()]
-    lines = "".join(f"{name} = {values[name]!a}\n" for name in names)
-    return f"{head}{_BEGIN}{lines}{_END}{tail}".encode()
+    *lines, indent = declared.split("\n")
+    names = [line.replace(":", " ").split()[0] for line in lines]
+    text = "".join(f"{indent}{name} = {values[name.upper()]!a}\n" for name in names)
+    return f"{head}{_BEGIN}{text}{indent}{_END}{tail}".encode()
 
 
 def _template(name: str) -> bytes:

@@ -28,7 +28,7 @@ ASK = """
 import json, sys
 hook = sys.modules.get("_vpm_env_hook")
 names = ("state", "reason", "digest", "generation", "overlay", "base_key", "profile", "pinned", "lease")
-told = {name: getattr(hook, name) for name in names} if hook else {}
+told = {name: getattr(hook, name, None) for name in names} if hook else {}
 import os
 told.update(path=sys.path, pin=os.environ.get("VPM_ENV_PIN"), modules=sorted(sys.modules))
 print(json.dumps(told))

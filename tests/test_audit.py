@@ -686,7 +686,8 @@ def test_an_editable_of_which_some_files_are_only_in_the_wheel(ground: Ground, m
     (source / "__init__.py").write_text("")
     (source / "plugin.py").write_text("def register(): ...\n")
     links = {f"mixed/{name}": source / name for name in ("__init__.py", "plugin.py")}
-    points = {GENERAL: {"good": "mixed.plugin:register", "built": "mixed._version:version", "bad": "mixed.plugin:registre"}}
+    targets = {"good": "mixed.plugin:register", "built": "mixed._version:version", "bad": "mixed.plugin:registre"}
+    points = {GENERAL: targets}
 
     mixed = make("mixed", files={"mixed/_version.py": "version = '1'\n"}, points=points, editable=links)
 

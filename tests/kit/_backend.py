@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TIME = (1980, 1, 1, 0, 0, 0)
 HERE = os.path.dirname(os.path.abspath(__file__))
-LEFT_OUT = {"_backend", "build", "dist", "setup.py", "__pycache__"}
+LEFT_OUT = {".git", "_backend", "build", "dist", "setup.py", "__pycache__"}
 
 
 def record_hash(content: bytes) -> str:

@@ -283,7 +283,8 @@ def _write_scripts(entry_points: Path, base: Base) -> list[Path]:
             made.append(base.scripts / name)
             made[-1].parent.mkdir(parents=True, exist_ok=True)
             made[-1].write_text(
-                f"#!{base.python}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+                f"#!{base.python}\nimport sys\nfrom {module} import {function}\n"
+                f"if __name__ == '__main__':\n    sys.exit({function}())\n"
             )
             made[-1].chmod(0o755)
     return made
