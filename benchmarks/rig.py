@@ -90,16 +90,16 @@ class Rig:
     def uv(self, *words: str | Path) -> list[str | Path]:
         return [find_uv_bin(), *words, "--quiet", "--no-config"]
 
-    def uv_sync(self, requirements: Path) -> Command:
-        """Return `uv venv` and `uv pip sync` of a file, from the warm cache, with hard links, as one process."""
+    def uv_sync(self, requirements: Path, *, offline: bool = True) -> Command:
+        """Return `uv venv` and `uv pip sync` of a file, with hard links, as one process; from uv's cache alone."""
         venv = self.folder / "by-uv"
+        where = [*(["--offline"] if offline else []), *(["--index-url", self.index] if self.index else [])]
         steps = (
             self.uv("venv", "--python", self.base.python, venv),
-            self.uv("pip", "sync", "--python", venv / "bin" / "python", "--link-mode", "hardlink", "--offline", requirements),
+            self.uv("pip", "sync", "--link-mode", "hardlink", *where, "--python", venv / "bin" / "python", requirements),
         )
-        line = " && ".join(" ".join(map(str, step)) for step in steps)
         return Command(
-            words=["/bin/sh", "-c", line],
+            words=["/bin/sh", "-c", " && ".join(" ".join(map(str, step)) for step in steps)],
             env=self.env,
             cwd=self.work,
             prepare=lambda: shutil.rmtree(venv, ignore_errors=True),

@@ -30,10 +30,9 @@ INSTALLERS = ("pip", "__pip-runner__", "get-pip", "ensurepip", "venv", "virtuale
 OURS = ("vpm-env", "envbuilder")
 
 state = "error"
-reason = ""
 profile = PROFILE
 base_key = BASE_KEY
-digest = overlay = ""
+reason = digest = overlay = ""
 generation: "int | None" = None
 lease: "int | None" = None
 pinned = False
@@ -51,14 +50,9 @@ def run(hook: object) -> None:
         reason = f"{type(error).__name__}: {error}"
     for name in ("state", "reason", "profile", "base_key", "digest", "overlay", "generation", "lease", "pinned"):
         setattr(hook, name, globals()[name])
-    if "VPM_ENV_DEBUG" in os.environ:
-        tell()
-
-
-def tell() -> None:
-    """Say on stderr what came of it."""
     try:
-        sys.stderr.write(f"vpm-env hook: {state}: {reason}\n")
+        if "VPM_ENV_DEBUG" in os.environ:
+            sys.stderr.write(f"vpm-env hook: {state}: {reason}\n")
     except Exception:  # noqa: BLE001, S110 (no stderr, or nobody who reads it, is no reason to stop)
         pass
 
@@ -69,17 +63,20 @@ class InactiveError(Exception):
 
 def activate() -> None:
     """Add the overlay of this process to `sys.path`; raise `InactiveError` where there is none for it."""
+    global overlay, base_key, digest
     if os.environ.get("VPM_ENV_DISABLE", "0") not in ("", "0"):
         raise InactiveError("disabled", "VPM_ENV_DISABLE is set")
     if is_overlay(sys.prefix):
-        adopt(sys.prefix)
+        overlay = sys.prefix
+        base_key, digest = overlay.rsplit("/", 2)[1:]
         return
     require_prefix()
     is_module, program = program_of(sys.orig_argv)
     require_no_installer(is_module, program)
     environment = trusted_environment()
     require_home()
-    require_base()
+    if not exists(BASE_MARK):
+        raise InactiveError("base-changed", f"the engine that the hook was made for is gone: no {BASE_MARK}")
     choose(environment)
     if pinned or is_entry(is_module, program):
         hold(environment)
@@ -93,16 +90,9 @@ def is_overlay(prefix: str) -> bool:
     return len(parts) == 4 and parts[1] == "overlays" and is_hex(parts[2], 12) and is_hex(parts[3], 64)
 
 
-def adopt(prefix: str) -> None:
-    """Take note of the overlay whose own python this is."""
-    global overlay, base_key, digest
-    overlay = prefix
-    base_key, digest = prefix.rsplit("/", 2)[1:]
-
-
 def require_prefix() -> None:
     """Stay out of environments made on top of the base, which run its .pth files too."""
-    if sys.prefix != PREFIX and not is_same(sys.prefix, PREFIX):
+    if sys.prefix != PREFIX and not (exists(PREFIX) and os.path.samefile(sys.prefix, PREFIX)):
         raise InactiveError("other-prefix", f"made for {PREFIX}, this is {sys.prefix}")
 
 
@@ -157,12 +147,10 @@ def trusted_environment() -> "dict[str, str]":
 
 def require_home() -> None:
     """Check the home itself: whose it is, and that its format is one we know."""
-    try:
-        status = os.stat(HOME)
-    except FileNotFoundError:
-        raise InactiveError("no-generation", f"there is no home {HOME}") from None
+    if not exists(HOME):
+        raise InactiveError("no-generation", f"there is no home {HOME}")
     if not TRUST_HOME:
-        require_trusted(HOME, status, is_ours=False)
+        require_trusted(HOME, is_ours=False)
     try:
         # a FIFO put here must not make Python wait
         file = os.open(HOME + "/format", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -178,12 +166,6 @@ def require_home() -> None:
         )
 
 
-def require_base() -> None:
-    """Check with one stat that the engine is still the one that the profile is for."""
-    if not exists(BASE_MARK):
-        raise InactiveError("base-changed", f"the engine that the hook was made for is gone: no {BASE_MARK}")
-
-
 def choose(environment: "dict[str, str]") -> None:
     """Set `digest` and `overlay`: the pin's, else what `current` names at this moment."""
     global pinned, digest, overlay
@@ -197,7 +179,7 @@ def choose(environment: "dict[str, str]") -> None:
         name = "VPM_ENV_PIN" if pinned else f"generation {generation} of profile {profile}"
         raise InactiveError("pin-missing" if pinned else "invalid", f"{name} names {overlay}, which is not there")
     for path in (f"{HOME}/overlays", f"{HOME}/overlays/{BASE_KEY}", overlay, f"{HOME}/store"):
-        require_ours(path)
+        require_trusted(path)
 
 
 def current(chosen: str) -> str:
@@ -219,7 +201,7 @@ def current(chosen: str) -> str:
     if not (number.isdigit() and number.isascii() and link == "generations/" + number):
         raise InactiveError("invalid", f"{folder}/current is no generation")
     for path in (f"{HOME}/profiles", f"{HOME}/profiles/{profile}", folder, folder + "/generations"):
-        require_ours(path)
+        require_trusted(path)
     generation = int(number)
     try:
         target = os.readlink(f"{folder}/{link}")
@@ -273,23 +255,15 @@ def first_site() -> int:
     """Find where the site directories begin on `sys.path`: behind the standard library."""
     library = os.path.dirname(os.__file__)
     begin = sys.path.index(library) + 1 if library in sys.path else 0
-    for at in range(begin, len(sys.path)):
-        if sys.path[at].endswith(("/site-packages", "/dist-packages")):
-            return at
-    return len(sys.path)
+    sites = (at for at in range(begin, len(sys.path)) if sys.path[at].endswith(("/site-packages", "/dist-packages")))
+    return next(sites, len(sys.path))
 
 
-def require_ours(path: str) -> None:
-    """Refuse a directory of the home's inside that anybody but us could have filled; one that is missing is empty."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
+def require_trusted(path: str, is_ours: bool = True) -> None:
+    """Refuse a directory that belongs to a stranger, or that strangers may write to; one that is missing is empty."""
+    if not exists(path):
         return
-    require_trusted(path, status, is_ours=True)
-
-
-def require_trusted(path: str, status: os.stat_result, is_ours: bool) -> None:
-    """Refuse a directory that belongs to a stranger, or that strangers may write to."""
+    status = os.stat(path)
     if status.st_uid != os.geteuid() and status.st_uid not in OWNERS:
         raise InactiveError("untrusted", f"{path} belongs to uid {status.st_uid}, this is uid {os.geteuid()}")
     if not status.st_mode & 0o022 or (not status.st_mode & 0o002 and is_own_group(status)):
@@ -316,13 +290,6 @@ def is_hex(text: str, length: int) -> bool:
 def is_name(text: str) -> bool:
     """Tell whether `text` may name a profile: one plain file name, no option and not hidden."""
     return text.isascii() and text.replace("-", "").replace("_", "").replace(".", "").isalnum() and text[0] not in ".-"
-
-
-def is_same(left: str, right: str) -> bool:
-    try:
-        return os.path.samestat(os.stat(left), os.stat(right))
-    except OSError:
-        return False
 
 
 def exists(path: str) -> bool:

@@ -41,9 +41,9 @@ def _check() -> str:
             return ""
         problem = _problem_of(hook)
         if not problem:
-            _hold(hook)
+            held = "" if hook.lease is not None or _hold(hook) else ", without a lease"
             os.environ[PIN] = f"{_known(hook, 'base_key')}:{hook.digest}"
-            log.info("vpm-env: %s, %s", _name(hook), _plugins(_manifest(hook)))
+            log.info("vpm-env: %s, %s%s", _name(hook), _plugins(_manifest(hook)), held)
     except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
         problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
     if problem:
@@ -85,7 +85,7 @@ def _drift(hook: Any, manifest: dict[str, Any]) -> str:
     """Compare the base's distributions, as this process sees them, with those that the overlay was made for."""
     shadowed = {member["name"] for member in manifest["members"] if member["override"]}
     changes = [
-        f"{name} {version} → {found or 'missing'}"
+        f"{name} {version} \u2192 {found or 'missing'}"
         for name, version in sorted(manifest["facts"].items())
         if name not in shadowed and (found := _version(name, _known(hook, "ENGINE_NAMES"))) not in (version, "unknown")
     ]
@@ -118,19 +118,21 @@ def _known(hook: Any, name: str) -> Any:
     return getattr(hook if hasattr(hook, name) else importlib.import_module("_vpm_env_activate"), name)
 
 
-def _hold(hook: Any) -> None:
-    """Take the overlay's lease, if the hook did not."""
-    if hook.lease is not None:
-        return
+def _hold(hook: Any) -> bool:
+    """Take the overlay's lease, which the hook left to us; tell whether that went."""
     import fcntl
 
-    lease = os.open(os.path.join(hook.overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        lease = os.open(os.path.join(hook.overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
     try:
         fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         os.close(lease)
-        raise
+        return False
     hook.lease = lease
+    return True
 
 
 def _name(hook: Any) -> str:

@@ -96,7 +96,7 @@ def _build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built
     named = tuple(plugin for plugin in plugins if isinstance(plugin.source, (Git, Local)))
     if not named:
         return {}
-    with job.report.stage("fetching sources", total=len(named)):
+    with job.report.stage("fetching sources"):
         fetched = sources.fetch(
             named,
             layout=job.layout,
@@ -192,7 +192,7 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> tuple[Manifest,
             return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided), False
         if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
             _require_unused(job, manifest.digest)
-            with job.report.stage("linking"):
+            with job.report.stage("linking", minor=True):
                 link(job.layout, job.base, job.env, parts, path)
         sealed = replace(manifest, findings=findings, probe=_probe_or_discard(job, manifest, path))
         overlay.seal(path, sealed)

@@ -32,7 +32,7 @@ def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...
         )
         for part in parts
     )
-    with job.report.stage("auditing"):
+    with job.report.stage("auditing", minor=True):
         findings = audit(subjects, job.base, ignored=lock.ignored)
     errors = tuple(finding for finding in findings if finding.severity == "error")
     if errors:

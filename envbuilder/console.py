@@ -149,10 +149,14 @@ class LineReporter(Reporter):
         self._bytes = 0
 
     @contextmanager
-    def stage(self, verb: str, *, total: int | None = None) -> Iterator[None]:
+    def stage(self, verb: str, *, total: int | None = None, minor: bool = False) -> Iterator[None]:
         started, self._steps, self._bytes = time.monotonic(), 0, 0
         yield
-        self.console.say(stage_line(verb, self._steps, self._bytes, time.monotonic() - started))
+        line = stage_line(verb, self._steps, self._bytes, time.monotonic() - started)
+        if minor or total == 0:
+            self.console.detail(line)
+        else:
+            self.console.say(line)
 
     def step(self, what: str, *, size: int | None = None) -> None:
         self._steps += 1
@@ -177,14 +181,15 @@ class LiveReporter(LineReporter):
         self._advance: Any = None
 
     @contextmanager
-    def stage(self, verb: str, *, total: int | None = None) -> Iterator[None]:
+    def stage(self, verb: str, *, total: int | None = None, minor: bool = False) -> Iterator[None]:
         from rich.console import Console as RichConsole
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         bar = (BarColumn(bar_width=24), TextColumn("{task.completed:.0f}/{task.total:.0f}")) if total else ()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
         target = RichConsole(stderr=True, no_color=not self.console.colours)
-        with super().stage(verb, total=total), Progress(*columns, console=target, transient=True) as progress:
+        bars = Progress(*columns, console=target, transient=True)
+        with super().stage(verb, total=total, minor=minor), bars as progress:
             task = progress.add_task(verb, total=total)
 
             def advance(what: str) -> None:
@@ -205,9 +210,9 @@ class LiveReporter(LineReporter):
 
 def stage_line(verb: str, steps: int, size: int, seconds: float) -> str:
     """Say what a stage did: `fetching: 3 packages, 44 KiB, 1.2 s`."""
-    from envbuilder.planning import size_text
+    from envbuilder.planning import counted, size_text
 
-    done = [f"{steps}"] if steps else []
+    done = [counted(steps, "package")] if steps else []
     done += [size_text(size)] if size else []
     return f"{verb}: {', '.join([*done, f'{seconds:.1f} s'])}"
 

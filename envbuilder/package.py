@@ -48,9 +48,14 @@ class Package:
     physical: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def key(self) -> str:
-        """Name the content: `<32 hex>-<name>-<version>`."""
+    key: str = field(init=False)
+    """Names the content: `<32 hex>-<name>-<version>`."""
+
+    def __post_init__(self) -> None:
+        # Once: of a package with thousands of files it takes milliseconds.
+        object.__setattr__(self, "key", self._key())
+
+    def _key(self) -> str:
         content = {
             "editable": self.editable,
             "files": [[file.path, file.mode, file.size, file.sha256] for file in self.files],

@@ -17,8 +17,8 @@ class Reporter:
     """Take note of progress, in silence. Subclasses show it; no method may raise or return anything that matters."""
 
     @contextmanager
-    def stage(self, verb: str, *, total: int | None = None) -> Iterator[None]:
-        """Enclose one stage, such as `resolving`; `total` is how many steps it expects."""
+    def stage(self, verb: str, *, total: int | None = None, minor: bool = False) -> Iterator[None]:
+        """Enclose one stage, such as `resolving`; `total` is how many steps it expects, `minor` says that few care."""
         yield
 
     def step(self, what: str, *, size: int | None = None) -> None:

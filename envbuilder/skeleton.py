@@ -64,7 +64,10 @@ def _virtualenv(base: Base, path: str, layout: Layout, env: Environment) -> None
     command = [sys.executable, "-m", "virtualenv", "--no-seed", "--no-periodic-update", "--no-vcs-ignore"]
     command += ["--activators", ACTIVATORS, "--app-data", join(layout.cache, "virtualenv"), "--python", base.python]
     variables = {name: value for name, value in env.variables.items() if not name.startswith(("PYTHON", "VIRTUALENV"))}
-    own = {"VPM_ENV_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    # Neither the user's virtualenv.ini nor a user without a home may change what an overlay is.
+    own = {"VPM_ENV_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1", "VIRTUALENV_CONFIG_FILE": os.devnull}
+    if env.user_home is None:
+        own["HOME"] = layout.cache
     result = process.run([*command, path], env={**variables, **own}, timeout=120)
     if result.code:
         raise BaseError(f"virtualenv cannot make an overlay for the base `{base.python}`:\n{result.output.rstrip()}")

@@ -93,10 +93,7 @@ def install(
     trust_owner: tuple[int, ...] = (),
     trust_home: bool = False,
 ) -> Installed:
-    """Write the hook into the base, over an older one; see `Settings` for what is baked in.
-
-    Raise `BaseError` where that cannot be done, or must not be.
-    """
+    """Write the hook into the base, over an older one (see `Settings`); raise `BaseError` where that must not be."""
     settings = Settings(layout.home, profile, command, trust_owner, trust_home)
     _require_writable(base)
     _require_trusted(base, settings)
@@ -214,7 +211,9 @@ def _compile(base: Base, sources: Iterable[str]) -> list[str]:
     for path in paths:
         _make_dir(join(dirname(path), "__pycache__"))
     told = process.check([base.python, "-I", "-B", "-c", _COMPILE, *paths], env=_variables(), timeout=120)
-    return [relpath(line, base.purelib) for line in told.splitlines()]
+    for path in told.splitlines():
+        fs.set_mode(path, 0o644)
+    return [relpath(path, base.purelib) for path in told.splitlines()]
 
 
 def _variables() -> dict[str, str]:
@@ -283,8 +282,7 @@ def _nearest(path: str) -> str:
 
 def _require_own_line(folder: str) -> None:
     """Refuse where others rely on the `.pth`: without its module, each start of Python would complain."""
-    content = files.content_of(join(folder, PTH))
-    if content not in (b"", LINE):
+    if files.content_of(join(folder, PTH)) not in (b"", LINE):
         raise BaseError(
             f"`{join(folder, PTH)}` was changed by somebody else",
             hint=f"remove the line `{LINE.decode().strip()}` and keep the rest under another name, then run this again",

@@ -21,7 +21,7 @@ from envbuilder.package import SHORT, Package
 from envbuilder.record import is_bytecode, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from envbuilder.base import Base
     from envbuilder.config import Plugin
@@ -147,17 +147,20 @@ def verify_package(layout: Layout, key: str) -> list[str]:
     return problems
 
 
-def discard(layout: Layout, key: str) -> None:
-    """Move a package to the trash, with its alias and what leads to it."""
-    alias = join(layout.store, key[:SHORT])
+def discard(layout: Layout, keys: Collection[str]) -> None:
+    """Move packages to the trash, with their aliases and what leads to them."""
+    if not keys:
+        return
     for name in _listdir(layout.sources):
-        if _key_in(join(layout.sources, name)) == key:
+        if _key_in(join(layout.sources, name)) in keys:
             fs.remove(join(layout.sources, name))
-    if os.path.islink(alias) and os.readlink(alias) == join(key, "lib"):
-        fs.remove(alias)
-    if isdir(layout.package(key)):
-        fs.make_dirs(layout.trash)
-        fs.rename(layout.package(key), join(layout.trash, f"package-{key[:SHORT]}-{os.urandom(4).hex()}"))
+    fs.make_dirs(layout.trash)
+    for key in keys:
+        alias = join(layout.store, key[:SHORT])
+        if os.path.islink(alias) and os.readlink(alias) == join(key, "lib"):
+            fs.remove(alias)
+        if isdir(layout.package(key)):
+            fs.rename(layout.package(key), join(layout.trash, f"package-{key[:SHORT]}-{os.urandom(4).hex()}"))
 
 
 def size(layout: Layout, key: str) -> int:
@@ -243,7 +246,7 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
 def _publish(staged: str, package: Package, order: Order, layout: Layout) -> None:
     final = layout.package(package.key)
     if exists(final) and get(layout, package.key) is None:
-        discard(layout, package.key)
+        discard(layout, [package.key])
     if lexists(final):
         fs.remove_tree(staged)
     else:

@@ -77,8 +77,7 @@ def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float) -> Sw
             _unpoint([entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased])
             for entry in dead:
                 overlay.discard(layout, *entry)
-            for key in packages:
-                store.discard(layout, key)
+            store.discard(layout, packages)
             for path in _leftovers(layout):
                 fs.remove_tree(path)
         return swept

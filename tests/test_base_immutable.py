@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import kit
@@ -83,73 +84,92 @@ def test_a_hook_leaves_nothing_behind(stand: Stand) -> None:
     assert whole(stand) == before
 
 
-@pytest.fixture
-def hooked(stand: Stand) -> Iterator[Stand]:
-    """Give a base with the hook, and a set; whatever the test did, both are whole and active after it."""
+@dataclass(frozen=True)
+class Hooked:
+    """A base with the hook and a set, and what the home was like at first."""
+
+    stand: Stand
+    overlay: Path
+    kept: list[str]
+
+    def is_whole(self) -> None:
+        """Demand that store and overlay are as they were made, and that the engine has its plugin."""
+        assert home_hash(self.stand) == self.kept
+        assert "plug" in json.loads(self.stand.run(self.stand.base.scripts / "vllm").stdout)["loaded"]
+
+
+def home_hash(stand: Stand) -> list[str]:
+    # uv locks an environment that it is shown by a file of its own in it
+    return [kit.tree_hash(stand.vpm_env.home / name, ignore=(".lock",)) for name in ("store", "overlays")]
+
+
+@pytest.fixture(scope="module")
+def hooked(stand: Stand) -> Iterator[Hooked]:
+    """Give a base with the hook and a set, both of which are still whole after all tests."""
     stand.build("plug")
     stand("hook", "install")
-    # uv locks an environment that it is shown by a file of its own in it
-    kept = [kit.tree_hash(stand.vpm_env.home / name, ignore=(".lock",)) for name in ("store", "overlays")]
-    assert stand.run(stand.base.python, "-c", "import plug, sys; print(plug.__file__)").stdout
-
-    yield stand
-
+    yield Hooked(stand, stand.overlay, home_hash(stand))
     assert "all as they were made" in stand("verify").stderr
-    assert [kit.tree_hash(stand.vpm_env.home / name, ignore=(".lock",)) for name in ("store", "overlays")] == kept
     assert stand("status", "--json").json["active"]
-    assert "plug" in json.loads(stand.run(stand.base.scripts / "vllm").stdout)["loaded"]
+    stand("hook", "uninstall")
 
 
-def test_pip_in_a_hooked_base(hooked: Stand, tmp_path: Path) -> None:
-    pip = (hooked.base.python, "-m", "pip", "--disable-pip-version-check")
+def test_pip_in_a_hooked_base(hooked: Hooked, tmp_path: Path) -> None:
+    pip = (hooked.stand.base.python, "-m", "pip", "--disable-pip-version-check")
     kit.wheel(tmp_path, "unrelated", "1.0")
 
-    hooked.run(*pip, "install", "--no-index", "--find-links", tmp_path, "unrelated")
-    uninstalled = hooked.run(*pip, "uninstall", "-y", "plug")
-    listed = hooked.run(*pip, "list").stdout
-    checked = hooked.run(*pip, "check").stdout
-    gone = hooked.run(*pip, "uninstall", "-y", "unrelated")
+    hooked.stand.run(*pip, "install", "--no-index", "--find-links", tmp_path, "unrelated")
+    uninstalled = hooked.stand.run(*pip, "uninstall", "-y", "plug")
+    listed = hooked.stand.run(*pip, "list").stdout
+    checked = hooked.stand.run(*pip, "check").stdout
+    gone = hooked.stand.run(*pip, "uninstall", "-y", "unrelated")
 
     assert "not installed" in uninstalled.stderr
     assert ("unrelated" in listed, "dependency" in listed, "plug " in listed) == (True, False, False)
     assert "No broken requirements" in checked
     assert "Successfully uninstalled" in gone.stdout
+    hooked.is_whole()
 
 
-def test_pip_that_sees_the_overlay_cannot_take_it_apart(hooked: Stand) -> None:
+def test_pip_that_sees_the_overlay_cannot_take_it_apart(hooked: Hooked) -> None:
     """Whoever calls pip in a way that the hook does not know gets an error, and deletes nothing."""
-    listed = hooked.run(hooked.base.python, "-c", THROUGH_CODE, "list", "--disable-pip-version-check").stdout
-    done = hooked.run(hooked.base.python, "-c", THROUGH_CODE, "uninstall", "-y", "plug", check=False)
+    listed = hooked.stand.run(
+        hooked.stand.base.python, "-c", THROUGH_CODE, "list", "--disable-pip-version-check"
+    ).stdout
+    done = hooked.stand.run(hooked.stand.base.python, "-c", THROUGH_CODE, "uninstall", "-y", "plug", check=False)
 
     assert "dependency" in listed
     assert done.returncode != 0 or "outside" in done.stdout + done.stderr
     assert "Successfully uninstalled" not in done.stdout
+    hooked.is_whole()
 
 
-def test_uv_in_a_hooked_base(hooked: Stand, tmp_path: Path) -> None:
+def test_uv_in_a_hooked_base(hooked: Hooked, tmp_path: Path) -> None:
     uv = (find_uv_bin(), "--offline", "--no-config", "pip")
-    there = ("--python", hooked.base.python, "--break-system-packages")
+    there = ("--python", hooked.stand.base.python, "--break-system-packages")
     kit.wheel(tmp_path, "unrelated", "1.0")
 
-    hooked.run(*uv, "install", *there, "--no-index", "--find-links", tmp_path, "unrelated")
-    listed = hooked.run(*uv, "list", *there[:2]).stdout
-    uninstalled = hooked.run(*uv, "uninstall", *there, "plug", check=False)
-    checked = hooked.run(*uv, "check", *there[:2])
-    gone = hooked.run(*uv, "uninstall", *there, "unrelated")
+    hooked.stand.run(*uv, "install", *there, "--no-index", "--find-links", tmp_path, "unrelated")
+    listed = hooked.stand.run(*uv, "list", *there[:2]).stdout
+    uninstalled = hooked.stand.run(*uv, "uninstall", *there, "plug", check=False)
+    checked = hooked.stand.run(*uv, "check", *there[:2])
+    gone = hooked.stand.run(*uv, "uninstall", *there, "unrelated")
 
     assert "unrelated" in listed
     assert "- plug==" not in uninstalled.stderr
     assert "compatible" in checked.stderr
     assert "- unrelated==1.0" in gone.stderr
+    hooked.is_whole()
 
 
-def test_the_overlays_packages_cannot_be_uninstalled_in_the_overlay(hooked: Stand) -> None:
+def test_the_overlays_packages_cannot_be_uninstalled_in_the_overlay(hooked: Hooked) -> None:
     """uv lists an overlay as what it is, an environment; what is in it stays."""
     uv = (find_uv_bin(), "--offline", "--no-config", "pip")
     python = hooked.overlay / "bin" / "python"
 
-    listed = hooked.run(*uv, "list", "--python", python).stdout
-    done = hooked.run(*uv, "uninstall", "--python", python, "plug", check=False)
+    listed = hooked.stand.run(*uv, "list", "--python", python).stdout
+    done = hooked.stand.run(*uv, "uninstall", "--python", python, "plug", check=False)
 
     assert "plug" in listed
     assert done.returncode != 0
+    hooked.is_whole()

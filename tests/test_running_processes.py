@@ -100,9 +100,9 @@ SUPERVISOR = """
 import subprocess, sys
 print("started", flush=True)
 input()
-for command in (sys.argv[1:], [sys.executable, "-c", %r]):
+for command in (sys.argv[1:2], [sys.executable, "-c", sys.argv[2]]):
     subprocess.run(command, check=True)
-""" % KNOWN
+"""
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,7 @@ def test_a_plain_supervisor_starts_engines_with_the_new_set(first: Stand) -> Non
     supervisor = first.folder / "supervisor.py"
     supervisor.write_text(SUPERVISOR)
 
-    engine, child = around_a_switch(first, first.base.python, supervisor, first.base.scripts / "vllm")
+    engine, child = around_a_switch(first, first.base.python, supervisor, first.base.scripts / "vllm", KNOWN)
 
     digest = first.vpm_env("path", "2").stdout.strip().rsplit("/", 1)[1]
     assert engine["pin"].endswith(digest)

@@ -364,7 +364,7 @@ def test_damage_is_found_and_mended(shop: Shop, index: kit.Index) -> None:
         "`lib/demo/__init__.py` has the mode 644, not 444",
         "`lib/demo/b.py` has another content",
     ]
-    store.discard(shop.layout, made.key)
+    store.discard(shop.layout, [made.key])
     assert store.keys(shop.layout) == []
     assert os.listdir(shop.layout.store) == []
     assert len(os.listdir(shop.layout.trash)) == 1

@@ -106,6 +106,7 @@ class Both:
     """One set in a hooked base, and what both ways in say of it."""
 
     stand: stands.Stand
+    overlay: Path
     found: tuple[Any, Any]
     metadata: tuple[Any, Any]
 
@@ -129,10 +130,11 @@ def built(
         publish(stand)
         stand("hook", "install")
         stand.build(*PLUGINS)
-        pythons = (stand.base.python, stand.overlay / "bin" / "python")
+        overlay = stand.overlay
+        pythons = (stand.base.python, overlay / "bin" / "python")
         found = [stand.ask(python, FIND, *TOPS) for python in pythons]
         metadata = [stand.ask(python, METADATA, *PLUGINS) for python in pythons]
-        yield Both(stand, (found[0], found[1]), (metadata[0], metadata[1]))
+        yield Both(stand, overlay, (found[0], found[1]), (metadata[0], metadata[1]))
 
 
 def test_every_name_is_the_same_file_both_ways(built: Both) -> None:
@@ -141,7 +143,7 @@ def test_every_name_is_the_same_file_both_ways(built: Both) -> None:
     assert hooked == layered
     assert {"vllm", "regular.inner.deep", "single_module", "shared.first", "shared.second"} <= hooked.keys()
     assert {"space.one.deep", "space.two", "space.lower.deep"} <= hooked.keys()
-    assert hooked["regular"][0].startswith(str(built.stand.overlay))
+    assert hooked["regular"][0].startswith(str(built.overlay))
     assert hooked["vllm"][0].startswith(f"{built.stand.base.purelib}/")
 
 
@@ -152,18 +154,18 @@ def test_the_users_site_counts_as_base(built: Both) -> None:
     assert (base.user_site is not None) == (base.kind in ("conda", "system", "system-site"))
     for found in built.found:
         assert found["of_the_user"][0].startswith(f"{base.user_site or base.purelib}/")
-    assert not list(built.stand.overlay.glob("lib/*/site-packages/of_the_user*"))
+    assert not list(built.overlay.glob("lib/*/site-packages/of_the_user*"))
     assert built.stand("list", "--json").json["facts"]["of-the-user"] == "1.5"
 
 
 def test_code_runs_both_ways(built: Both) -> None:
-    stand = built.stand
+    stand, overlay = built.stand, built.overlay
     code = "import json, fast; print(json.dumps(fast.value()))"
-    table = stand.overlay / "share" / "regular" / "table.txt"
+    table = overlay / "share" / "regular" / "table.txt"
 
-    assert [stand.ask(python, code) for python in (stand.base.python, stand.overlay / "bin" / "python")] == [42, 42]
-    assert stand.run(stand.overlay / "bin" / "regular-tool").stdout == "a tool\n"
-    for script in (stand.overlay / "bin" / "vllm", stand.base.scripts / "vllm"):
+    assert [stand.ask(python, code) for python in (stand.base.python, overlay / "bin" / "python")] == [42, 42]
+    assert stand.run(overlay / "bin" / "regular-tool").stdout == "a tool\n"
+    for script in (overlay / "bin" / "vllm", stand.base.scripts / "vllm"):
         assert "fit" in json.loads(stand.run(script).stdout)["loaded"]
     assert table.read_text() == "a table"
 

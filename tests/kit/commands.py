@@ -43,13 +43,15 @@ class Finished:
 class VpmEnv:
     """`vpm_env("build", "--json")`; every part of it may be changed by a test before it calls.
 
-    `home` is $VPM_ENV_HOME, `folder` the working directory, `env` the whole environment of the children.
+    `home` is $VPM_ENV_HOME, `folder` the working directory, `env` the whole environment of the children. With a `uid`
+    they run as that user and its group of the same number, which only root can have.
     """
 
     home: Path
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    uid: int | None = None
 
     def __call__(
         self,
@@ -61,6 +63,7 @@ class VpmEnv:
     ) -> Finished:
         """Run it to its end; `env` adds variables (None takes one away), `check` demands exit 0."""
         variables = {**self.env, **(env or {})}
+        user: dict[str, Any] = {"user": self.uid, "group": self.uid, "extra_groups": []} if self.uid else {}
         done = subprocess.run(
             [*self.command, *map(str, arguments)],
             env={name: value for name, value in variables.items() if value is not None},
@@ -70,6 +73,7 @@ class VpmEnv:
             text=True,
             timeout=timeout,
             check=False,
+            **user,
         )
         finished = Finished(done.returncode, done.stdout, done.stderr)
         assert not check or finished.exit == 0, finished.output
