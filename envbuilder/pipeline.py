@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -10,17 +10,16 @@ from os.path import join
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, overlay, sources, store
+from envbuilder import fs, lockfile, overlay, sources, startup, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.assembly import Assembled, assemble, link
 from envbuilder.base import Base, describe
 from envbuilder.composition import describe as describe_set
 from envbuilder.config import Config, Local, of_content, read
-from envbuilder.errors import ConfigError, Place, Problem, ProfileError
+from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError
 from envbuilder.job import Job, Request
 from envbuilder.overlay import Part
-from envbuilder.paths import LOCK_NAME
 from envbuilder.planning import Change, changes
 from envbuilder.profile import Generation, Profile
 from envbuilder.scope import make_home, profile_of
@@ -68,7 +67,7 @@ def build(found: Scope, request: Request, report: Reporter) -> Outcome:
         planned = _changes(profile, assembled, found)
         if assembled.manifest is None:
             return _outcome("planned", None, profile, planned, job, assembled)
-        lock_file = _write_lock(job, profile, assembled.lock)
+        lock_file = lockfile.write(job, profile, assembled.lock)
         with profiles.locked(profile, wait=found.lock_wait, on_wait=_waiting(report)):
             return _commit(job, profile, assembled, assembled.manifest, planned, lock_file)
 
@@ -98,7 +97,28 @@ def _commit(
         return _outcome("made", generation, profile, planned, job, assembled)
     outcome = _outcome("switched", generation, profile, planned, job, assembled)
     profiles.switch(profile, generation.number, verb="build", hold=False)
+    _renew_hook(job, profile)
     return outcome
+
+
+def _renew_hook(job: Job, profile: Profile) -> None:
+    """Write the hook again if it is for this home and profile, and for this base as it was before an upgrade."""
+    hook = startup.inspect(job.base)
+    mine = hook.installed and (hook.home, hook.profile) == (profile.layout.home, profile.name)
+    if not mine or hook.base_key == profile.base_key:
+        return
+    try:
+        startup.install(
+            job.base,
+            layout=profile.layout,
+            profile=profile.name,
+            command=(sys.executable, "-m", "envbuilder"),
+            trust_owner=hook.trust_owner,
+            trust_home=hook.trust_home,
+        )
+        job.report.note("the base was upgraded: its hook was written again")
+    except BaseError as error:
+        job.report.warn(f"the hook is for the base as it was before, and cannot be written again: {error.reason}")
 
 
 def rebuild(found: Scope, report: Reporter) -> Any:
@@ -178,7 +198,7 @@ def _job(
     *,
     previous: Lock | None = None,
 ) -> Job:
-    lock, lock_file = (previous, "") if previous else previous_lock(config, base, profile)
+    lock, lock_file = (previous, "") if previous else lockfile.previous(config, base, profile)
     return Job(
         config=config,
         base=base,
@@ -190,37 +210,6 @@ def _job(
         lock_file=lock_file,
         report=report,
     )
-
-
-def previous_lock(config: Config, base: Base, profile: Profile) -> tuple[Lock | None, str]:
-    """Return the lock for such a base and where it is: beside the config, else in the home."""
-    beside, in_home = Path(config.file).parent / LOCK_NAME, Path(profile.path) / LOCK_NAME
-    lock = locks.read(beside)
-    if lock is None or is_for(lock, base):
-        writable = beside.exists() or os.access(beside.parent, os.W_OK)
-        return (lock, str(beside)) if writable else (locks.read(in_home), str(in_home))
-    return locks.read(in_home), str(in_home)
-
-
-def is_for(lock: Lock, base: Base) -> bool:
-    """Tell whether a lock was made for such a base: the same platform and engine, wherever it is installed."""
-    mine = locks.base_record(base)
-    return all(lock.base.get(name) == mine[name] for name in ("soabi", "platform", "engine", "engine_version"))
-
-
-def _write_lock(job: Job, profile: Profile, lock: Lock) -> str:
-    """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
-    text, in_home = locks.dump(lock), join(profile.path, LOCK_NAME)
-    if job.previous is not None and locks.dump(job.previous) == text:
-        return job.lock_file
-    for path in dict.fromkeys((job.lock_file, in_home)):
-        try:
-            fs.make_dirs(os.path.dirname(path))
-            fs.write_atomic(path, text.encode())
-            return path
-        except OSError as error:
-            job.report.note(f"the lock cannot be written to `{path}`: {error.strerror}")
-    return in_home
 
 
 def _record(job: Job, profile: Profile, assembled: Assembled, manifest: Manifest, inputs: dict[str, Any]) -> Generation:

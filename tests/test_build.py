@@ -296,8 +296,7 @@ def test_another_engine_version_is_told_and_mended_by_the_next_build(
     back = vllm("rollback")
     assert back.exit == 1
     assert "0.33.0" in back.stderr
-    vllm("build", check=True)
-    vllm("hook", "install", check=True)
+    assert "its hook was written again" in vllm("build", check=True).stderr
     assert vllm("status", "--json").json["active"]
 
 

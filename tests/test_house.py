@@ -30,7 +30,8 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("stubs", FILES): frozenset({"zipfile.ZipFile for writing"}),
     # Inside the base there is no room of ours to ask: these read and export the pin, and answer on stdout.
     ("_hook", ENVIRONMENT): frozenset({"os.environ"}),
-    ("_hook", TERMINAL): frozenset({"sys.stderr"}),
+    ("_activate", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_activate", TERMINAL): frozenset({"sys.stderr"}),
     ("_layer", ENVIRONMENT): frozenset({"os.environ"}),
     ("_layer", TERMINAL): frozenset({"sys.stderr"}),
     ("_guard", ENVIRONMENT): frozenset({"os.environ"}),

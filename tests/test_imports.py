@@ -39,27 +39,13 @@ ROOMS_OF_EVERY_VERB = {
     "scope",
     "tuples",
 }
-LIBRARY_OF_EVERY_VERB = {
-    "argparse",
-    "collections",
-    "contextlib",
-    "copyreg",
-    "enum",
-    "errno",
-    "fcntl",
-    "functools",
-    "gettext",
-    "itertools",
-    "json",
-    "keyword",
-    "locale",
-    "operator",
-    "re",
-    "reprlib",
-    "types",
-    "warnings",
-}
-"""`re` and `contextlib` bring most of these, `argparse` the others."""
+_LIBRARY_OF_EVERY_VERB = """
+import argparse, contextlib, errno, fcntl, json, locale, operator, re, sys
+if sys.version_info >= (3, 14):
+    import _colorize
+print(json.dumps(sorted(sys.modules)))
+"""
+"""The library that every verb may use, with whatever this Python's own modules bring in."""
 
 EXPENSIVE = {
     "ctypes",
@@ -94,23 +80,17 @@ def two_generations(base: kit.Base, index: kit.Index, vpm_env: kit.VpmEnv) -> ki
     return vpm_env
 
 
-def imported(vpm_env: kit.VpmEnv, *words: str) -> set[str]:
+@pytest.fixture
+def bare(tmp_path: Path) -> kit.Base:
+    """Make an environment with nothing in it: what vpm-env needs of others, a hot verb needs not."""
+    return kit.base(tmp_path / "bare")
+
+
+def imported(bare: kit.Base, vpm_env: kit.VpmEnv, *words: str) -> set[str]:
     """Run a verb in a bare interpreter and return what it imported."""
     code = _CALL.format(root=str(kit.ROOT), words=[*words, "--quiet"])
-    called = kit.VpmEnv(home=vpm_env.home, folder=vpm_env.folder, env={**vpm_env.env, "PYTHONSAFEPATH": "1"})
-    done = kit.describe(_bare(vpm_env)).run("-I", "-c", code, env=called.env, cwd=called.folder)
+    done = bare.run("-I", "-c", code, env=vpm_env.env, cwd=vpm_env.folder)
     return set(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _bare(vpm_env: kit.VpmEnv) -> Path:
-    """Make an environment with nothing in it: what vpm-env needs of others, a hot verb needs not."""
-    folder = vpm_env.folder.parent / "bare"
-    return kit.base(folder).python if not folder.exists() else folder / "bin" / "python"
-
-
-def public(names: set[str]) -> set[str]:
-    """Leave out what C parts and packages bring in below what was asked for."""
-    return {name for name in names if "." not in name and not name.startswith("_")} - {"envbuilder"}
 
 
 def rooms(names: set[str]) -> set[str]:
@@ -121,18 +101,19 @@ def rooms(names: set[str]) -> set[str]:
     ("words", "own"), [(("rollback",), {"switching"}), (("switch", "1"), {"switching"}), (("build",), {"unchanged"})]
 )
 def test_a_hot_verb_imports_what_it_needs_and_no_more(
-    words: tuple[str, ...], own: set[str], two_generations: kit.VpmEnv
+    words: tuple[str, ...], own: set[str], two_generations: kit.VpmEnv, bare: kit.Base
 ) -> None:
-    names = imported(two_generations, *words)
+    library = set(json.loads(bare.run("-I", "-c", _LIBRARY_OF_EVERY_VERB).stdout))
+    names = imported(bare, two_generations, *words)
 
-    assert names & EXPENSIVE == set()
+    assert names & EXPENSIVE - library == set()
     assert rooms(names) <= ROOMS_OF_EVERY_VERB | own
     assert own <= rooms(names)
-    assert public(names) <= LIBRARY_OF_EVERY_VERB
+    assert {name for name in names - library if not name.startswith(("_", "envbuilder", "encodings."))} == set()
 
 
-def test_a_verb_that_is_not_hot_would_be_seen(two_generations: kit.VpmEnv) -> None:
-    names = imported(two_generations, "history")
+def test_a_verb_that_is_not_hot_would_be_seen(two_generations: kit.VpmEnv, bare: kit.Base) -> None:
+    names = imported(bare, two_generations, "history")
 
     assert rooms(names) - ROOMS_OF_EVERY_VERB != set()
 

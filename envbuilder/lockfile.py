@@ -1,0 +1,51 @@
+"""Where a lock lies: beside the config for the kind of base that it was made for, in the home for others."""
+
+from __future__ import annotations
+
+import os
+from os.path import join
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envbuilder import fs
+from envbuilder import lock as locks
+from envbuilder.paths import LOCK_NAME
+
+if TYPE_CHECKING:
+    from envbuilder.base import Base
+    from envbuilder.config import Config
+    from envbuilder.job import Job
+    from envbuilder.lock import Lock
+    from envbuilder.profile import Profile
+
+
+def previous(config: Config, base: Base, profile: Profile) -> tuple[Lock | None, str]:
+    """Return the lock for such a base and where it is: beside the config, else in the home."""
+    beside, in_home = Path(config.file).parent / LOCK_NAME, Path(profile.path) / LOCK_NAME
+    lock = locks.read(beside)
+    ours = lock is None or is_for(lock, base)
+    if ours and (beside.exists() or os.access(beside.parent, os.W_OK)):
+        return lock, str(beside)
+    return locks.read(in_home), str(in_home)
+
+
+def is_for(lock: Lock, base: Base) -> bool:
+    """Tell whether a lock was made for such a base, wherever it is installed, or for this one before an upgrade."""
+    mine = locks.base_record(base)
+    same_kind = all(lock.base.get(name) == mine[name] for name in ("soabi", "platform", "engine", "engine_version"))
+    return same_kind or lock.base.get("prefix") == mine["prefix"]
+
+
+def write(job: Job, profile: Profile, lock: Lock) -> str:
+    """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
+    text, in_home = locks.dump(lock), join(profile.path, LOCK_NAME)
+    if job.previous is not None and locks.dump(job.previous) == text:
+        return job.lock_file
+    for path in dict.fromkeys((job.lock_file, in_home)):
+        try:
+            fs.make_dirs(os.path.dirname(path))
+            fs.write_atomic(path, text.encode())
+            return path
+        except OSError as error:
+            job.report.note(f"the lock cannot be written to `{path}`: {error.strerror}")
+    return in_home
