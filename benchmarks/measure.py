@@ -22,7 +22,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: `value` against `limit` (None: there is none to keep), `detail` are the numbers behind it."""
+    """One line of the table: `value` against `limit` (None: none to keep), `detail` are the numbers behind it."""
 
     name: str
     what: str
@@ -62,7 +62,8 @@ class Command:
         tool = ["valgrind", "--tool=callgrind", "--trace-children=no", "--callgrind-out-file=/dev/null"]
         done = self._run([*tool, *self.words], PYTHONHASHSEED="0")
         found = re.search(r"Collected : (\d+)", done.stderr)
-        assert found and done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert found, done.stderr
         return int(found[1])
 
     def _run(self, words: Sequence[str | Path], **more: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What is measured: vpm-env installed in a venv of its own, a base with an engine, a home, and wheels made on the spot."""
+"""What is measured: vpm-env in a venv of its own, a base with an engine, a home, and wheels made on the spot."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ class Rig:
         where = [*(["--offline"] if offline else []), *(["--index-url", self.index] if self.index else [])]
         steps = (
             self.uv("venv", "--python", self.base.python, venv),
-            self.uv("pip", "sync", "--link-mode", "hardlink", *where, "--python", venv / "bin" / "python", requirements),
+            self.uv(
+                "pip", "sync", "--link-mode", "hardlink", *where, "--python", venv / "bin" / "python", requirements
+            ),
         )
         return Command(
             words=["/bin/sh", "-c", " && ".join(" ".join(map(str, step)) for step in steps)],
@@ -133,4 +135,6 @@ def with_real_packages(rig: Rig, *packages: str) -> None:
     words = rig.uv("pip", "install", "--python", rig.base.python, *packages)
     done = subprocess.run(list(map(str, words)), env=rig.env, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
-        raise Unavailable(f"the real index cannot be had: {done.stderr.strip().splitlines()[0] if done.stderr else '?'}")
+        raise Unavailable(
+            f"the real index cannot be had: {done.stderr.strip().splitlines()[0] if done.stderr else '?'}"
+        )

@@ -13,7 +13,8 @@ import kit
 from measure import Command, Pairs, Row, Unavailable, own_blocks
 from rig import Rig, publish, synthetic, with_real_packages
 
-from envbuilder import base as bases, lock, overlay, startup, store
+from envbuilder import base as bases
+from envbuilder import lock, overlay, startup, store
 from envbuilder.interpreter import Interpreter
 from envbuilder.overlay import Part
 from envbuilder.paths import Environment, Layout
@@ -91,15 +92,15 @@ def no_op_build(folder: Path, runs: int) -> Iterator[Row]:
 def _against_bare(rig: Rig, command: Command, name: str, *, limit: float, runs: int) -> Iterator[Row]:
     pairs = Pairs.of(rig.bare(), command, runs=runs)
     detail = pairs.detail("python -I -c pass", name)
-    yield Row(name=name, what="time / bare start", value=pairs.ratio, unit="×", limit=limit, detail=detail)
+    yield Row(name=name, what="time / bare start", value=pairs.ratio, unit="x", limit=limit, detail=detail)
     counts = {"python -I -c pass": rig.bare().instructions(), name: command.instructions()}
     ratio = counts[name] / counts["python -I -c pass"]
     what = "instructions / bare start"
-    yield Row(name=f"{name}, counted", what=what, value=ratio, unit="×", limit=limit, detail=counts)
+    yield Row(name=f"{name}, counted", what=what, value=ratio, unit="x", limit=limit, detail=counts)
 
 
 def warm_build(folder: Path, runs: int) -> Iterator[Row]:
-    """A first build on a home whose store has all packages: 60 of them with 30,000 files, none with a plugin to probe."""
+    """A first build on a home whose store has all packages, none with a plugin to probe: 60 with 30,000 files."""
     with synthetic(folder) as (rig, index):
         publish(index.folder, _names(), files=FILES // PACKAGES)
         rig.config(*_names())
@@ -134,7 +135,7 @@ def _builds(rig: Rig, name: str, *, limit: float, runs: int, thorough: bool = Fa
             name=f"{label} build, {name}",
             what="time / (`uv venv` + `uv pip sync`, warm, hard links)",
             value=pairs.ratio,
-            unit="×",
+            unit="x",
             limit=keep,
             detail=pairs.detail("uv", "vpm-env build"),
         )

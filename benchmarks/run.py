@@ -40,7 +40,7 @@ def main() -> int:
                 found += ROWS[name](Path(folder), arguments.runs)
         except Unavailable as reason:
             skipped[name] = str(reason)
-        except Exception:
+        except Exception:  # noqa: BLE001 (one row that fails is no reason to lose the others)
             failed[name] = traceback.format_exc()
     text = table(found, skipped, failed)
     print(text)

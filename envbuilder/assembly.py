@@ -18,7 +18,6 @@ from envbuilder.errors import ChangesNeeded, ProbeError, ProfileError, SeveralEr
 from envbuilder.lock import Lock, dump
 from envbuilder.overlay import Part
 from envbuilder.planning import lock_changes
-from envbuilder.resolve import resolve
 from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
@@ -126,6 +125,8 @@ def _answer(job: Job, plugins: tuple[Plugin, ...], built: Built, left_out: dict[
 def _resolve(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) -> Lock:
     work = os.path.join(scratch, "resolve")
     fs.make_dirs(work)
+    from envbuilder.resolve import resolve  # only where the lock does not fit
+
     with job.report.stage("resolving"):
         return resolve(
             config=job.config,

@@ -8,7 +8,7 @@ the same key whether they came from an index, a git repository or a folder.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from envbuilder.digest import sealed, sha256_of
 
@@ -17,8 +17,7 @@ SHORT = 12
 """Hex digits of a key in the short names by which overlays link to packages."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackageFile:
+class PackageFile(NamedTuple):
     """One file of a package; `path` starts with `lib/`, `bin/`, `data/` or `include/`, `mode` is 0o444 or 0o555."""
 
     path: str
@@ -58,7 +57,7 @@ class Package:
     def _key(self) -> str:
         content = {
             "editable": self.editable,
-            "files": [[file.path, file.mode, file.size, file.sha256] for file in self.files],
+            "files": self.files,
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
@@ -83,7 +82,7 @@ class Package:
                 "dist_info": self.dist_info,
                 "editable": self.editable,
                 "entry_points": self.entry_points,
-                "files": [[file.path, file.mode, file.size, file.sha256] for file in self.files],
+                "files": [list(file) for file in self.files],
                 "format": FORMAT,
                 "name": self.name,
                 "physical": list(self.physical),
@@ -101,10 +100,7 @@ class Package:
         return cls(
             name=record["name"],
             version=record["version"],
-            files=tuple(
-                PackageFile(path=path, mode=mode, size=size, sha256=sha256)
-                for path, mode, size, sha256 in record["files"]
-            ),
+            files=tuple(map(PackageFile._make, record["files"])),
             dist_info=record["dist_info"],
             entry_points=record["entry_points"],
             requires=tuple(record["requires"]),

@@ -10,7 +10,6 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass
-from importlib.metadata import Distribution
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from envbuilder.record import UNHASHED, check_record, is_bytecode, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from importlib.metadata import Distribution
 
 INSTALLER = b"vpm-env\n"
 _ROOMS = ("lib", "bin", "data", "include")
@@ -55,7 +55,7 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any]) -> P
     found = _found(site, package)
     check_record(prefix, site, found.dist_info, package=package)
     _move(prefix, site, target)
-    distribution = Distribution.at(join(target, "lib", found.dist_info))
+    distribution = _distribution(join(target, "lib", found.dist_info))
     entry_points = _entry_points(distribution)
     _clean(target, found.dist_info, entry_points)
     requires = tuple(distribution.requires or ())
@@ -118,7 +118,7 @@ def _found(site: str, package: str) -> Found:
     if len(dist_infos) != 1:
         raise PackageError(package=package, problems=(f"it has {len(dist_infos)} dist-info directories, not one",))
     try:
-        metadata = Distribution.at(join(site, dist_infos[0])).metadata
+        metadata = _distribution(join(site, dist_infos[0])).metadata
         return Found(
             dist_info=dist_infos[0],
             name=canonicalize_name(metadata["Name"] or "", validate=True),
@@ -126,6 +126,12 @@ def _found(site: str, package: str) -> Found:
         )
     except (InvalidVersion, ValueError, UnicodeDecodeError) as error:
         raise PackageError(package=package, problems=(f"its METADATA is damaged: {error}",)) from None
+
+
+def _distribution(path: str) -> Distribution:
+    from importlib.metadata import Distribution  # a build whose packages are all in the store does not pay for it
+
+    return Distribution.at(path)
 
 
 def _move(prefix: str, site: str, target: str) -> None:
