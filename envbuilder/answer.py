@@ -11,10 +11,9 @@ from os.path import join
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from envbuilder import fs
 from envbuilder.lock import CREATED_BY, VERSION, LockedPackage, single
+from envbuilder.names import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -118,7 +117,7 @@ def requirers(uv: Uv, question: Question, answer: Answer, scratch: str) -> dict[
         result = uv.run([*_args(pinned), *args], cwd=folder)
         text = "" if result.code else Path(folder, "requirements.txt").read_text(encoding="utf-8")
     matches = filter(None, map(_ANNOTATED.match, text.splitlines()))
-    return {str(canonicalize_name(match["name"])): tuple(_packages(match["via"])) for match in matches}
+    return {normalized(match["name"]): tuple(_packages(match["via"])) for match in matches}
 
 
 def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str) -> tuple[str, ...]:
@@ -192,7 +191,7 @@ def _preferences(question: Question) -> str:
 
 
 def _read(record: dict[str, Any], question: Question, uv: Uv) -> Answer:
-    entries = {str(canonicalize_name(entry["name"])): entry for entry in record.get("packages", ())}
+    entries = {normalized(entry["name"]): entry for entry in record.get("packages", ())}
     plugins = {root.name: root for root in reversed(question.roots) if root.plugin}
     stubs = {*question.facts, *question.forced} | {root.name for root in question.roots if " @ " in root.line}
     packages = (_package(entry, plugins.get(name), uv) for name, entry in entries.items() if name not in stubs)
@@ -205,7 +204,7 @@ def _read(record: dict[str, Any], question: Question, uv: Uv) -> Answer:
 
 def _package(entry: dict[str, Any], root: Root | None, uv: Uv) -> LockedPackage:
     return LockedPackage(
-        name=str(canonicalize_name(entry["name"])),
+        name=normalized(entry["name"]),
         version=str(entry.get("version", "")),
         plugin=root.plugin if root else "",
         index=uv.masked(root.index.url) if root and root.index else _masked_url(entry.get("index"), uv),
@@ -229,4 +228,4 @@ def _masked_url(url: str | None, uv: Uv) -> str | None:
 def _packages(via: str) -> Iterable[str]:
     """Read `a, b, -c facts.txt, vpm-env-set (pyproject.toml)`: the packages among them."""
     words = (word.strip() for word in via.split(","))
-    return (str(canonicalize_name(word)) for word in words if word and not word.startswith("-") and " " not in word)
+    return (normalized(word) for word in words if word and not word.startswith("-") and " " not in word)

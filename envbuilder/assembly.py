@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, overlay, sources, store
+from envbuilder import fs, overlay, store
 from envbuilder.blame import droppable
 from envbuilder.checks import audited, probed
 from envbuilder.composition import describe
@@ -72,7 +72,7 @@ def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
         _require_same(job, lock)
     if job.request.dry_run:
         rest = [locked for locked in lock.packages if not locked.is_built]
-        stored = store.known(rest, base=job.base, layout=job.layout, uv=job.uv)
+        stored = store.known(rest, base=job.base, layout=job.layout)
         stored |= {package.name: package for package, _ in built.values()}
         return Assembled(lock=lock, packages=stored, manifest=None, fresh=False)
     packages = _fill(job, lock, built)
@@ -95,6 +95,8 @@ def _build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built
     named = tuple(plugin for plugin in plugins if isinstance(plugin.source, (Git, Local)))
     if not named:
         return {}
+    from envbuilder import sources  # git and all that; most configs have no such plugins
+
     with job.report.stage("fetching sources"):
         fetched = sources.fetch(
             named,
@@ -110,7 +112,7 @@ def _build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built
             [(fetched[plugin.name], plugin) for plugin in named],
             base=job.base,
             layout=job.layout,
-            uv=job.uv,
+            uv=job.uv(),
             report=job.report,
         )
 
@@ -133,7 +135,7 @@ def _resolve(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) 
             plugins=plugins,
             base=job.base,
             built=built,
-            uv=job.uv,
+            uv=job.uv(),
             previous=job.previous,
             upgrade=job.request.upgrade,
             scratch=work,
@@ -170,10 +172,13 @@ def _fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
         for plugin in job.config.enabled
         if isinstance(plugin.source, PyPI) and not plugin.build_isolation
     )
-    with job.report.stage("fetching", total=len(wanted)):
-        packages |= store.add_all(
-            wanted, base=job.base, layout=job.layout, uv=job.uv, report=job.report, not_isolated=not_isolated
-        )
+    packages |= store.known(wanted, base=job.base, layout=job.layout, not_isolated=not_isolated)
+    lacking = [locked for locked in wanted if locked.name not in packages]
+    if lacking:
+        with job.report.stage("fetching", total=len(lacking)):
+            packages |= store.add_all(
+                lacking, base=job.base, layout=job.layout, uv=job.uv(), report=job.report, not_isolated=not_isolated
+            )
     return packages
 
 

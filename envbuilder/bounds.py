@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def bringers(subjects: Sequence[Subject], needs: Needs) -> dict[str, str]:
     pending = list(found)
     for name in pending:
         for requirement in needs.get(name, ()):
-            required = str(canonicalize_name(requirement.name))
+            required = normalized(requirement.name)
             if required in needs and required not in found:
                 found[required] = found[name]
                 pending.append(required)
@@ -51,9 +51,9 @@ def unmet(
     versions |= {subject.name: subject.package.version for subject in subjects}
     members = {subject.name for subject in subjects}
     for subject in subjects:
-        waived = {str(canonicalize_name(name)) for name in ignored.get(subject.plugin, ())} if subject.plugin else set()
+        waived = {normalized(name) for name in ignored.get(subject.plugin, ())} if subject.plugin else set()
         for requirement in needs[subject.name]:
-            name = str(canonicalize_name(requirement.name))
+            name = normalized(requirement.name)
             if not _is_met(requirement, versions.get(name)):
                 has = f"the {'set' if name in members else 'base'} has {versions[name]}" if name in versions else ""
                 yield _finding(subject, requirement, has, waived=name in waived)

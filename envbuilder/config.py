@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from os.path import abspath
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from envbuilder import config_values as values
 from envbuilder.config_fields import Fields, items
 from envbuilder.digest import sha256_bytes, sha256_of
 from envbuilder.document import MAX_BYTES, parse, shown
 from envbuilder.engines import ENGINES, GENERIC
 from envbuilder.errors import ConfigError, Place, Problem
+from envbuilder.names import normalized
 from envbuilder.paths import find_config
 
 if TYPE_CHECKING:
@@ -253,7 +252,7 @@ def _check_unique(entries: tuple[Fields, ...]) -> None:
 
 
 def _is_repeated(entry: Fields, key: str, first: dict[str, Place]) -> bool:
-    name = canonicalize_name(entry.peek(key))
+    name = normalized(entry.peek(key))
     earlier = first.setdefault(name, entry.place)
     if not name or earlier is entry.place:
         return False

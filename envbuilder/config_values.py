@@ -12,11 +12,8 @@ from os.path import dirname, isabs, join, normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import InvalidName, canonicalize_name
-from packaging.version import InvalidVersion, Version
-
 from envbuilder.document import shown
+from envbuilder.names import is_name, normalized
 
 if TYPE_CHECKING:
     from envbuilder.paths import Environment
@@ -62,10 +59,9 @@ class Folder(NamedTuple):
 
 def package_name(text: str) -> str:
     """Normalize a package's name (PEP 503)."""
-    try:
-        return canonicalize_name(text, validate=True)
-    except InvalidName:
-        raise ValueError(_no_name(text)) from None
+    if not is_name(text):
+        raise ValueError(_no_name(text))
+    return normalized(text)
 
 
 def plugin_name(text: str) -> str:
@@ -91,6 +87,8 @@ def specifier(text: str) -> str:
     """Return a PEP 440 specifier with one spelling; a bare version means that version alone."""
     if text.count(",") >= MAX_CLAUSES:
         raise ValueError(f"holds more than {MAX_CLAUSES} bounds")
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # only configs with bounds pay for it
+
     try:
         return _bare_version(text) or str(SpecifierSet(text))
     except InvalidSpecifier:
@@ -99,6 +97,9 @@ def specifier(text: str) -> str:
 
 
 def _bare_version(text: str) -> str | None:
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
     bare = text.strip()
     try:
         version = Version(bare.removesuffix(".*"))

@@ -6,10 +6,9 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from packaging.utils import canonicalize_name
-
 from envbuilder.answer import Answer, Question, Unsolvable, ask, requirements_of, requirers
 from envbuilder.indexes import without_credentials
+from envbuilder.names import normalized
 from envbuilder.stubs import applies, parsed, without_bounds
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Bound(NamedTuple):
     @property
     def name(self) -> str:
         """Return the normalized name of what is required."""
-        return str(canonicalize_name(self.requirement.name))
+        return normalized(self.requirement.name)
 
     @property
     def text(self) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from envbuilder.base import Base
     from envbuilder.config import Config
     from envbuilder.lock import Lock
@@ -33,13 +35,16 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """Everything that making one set needs. `previous` is the lock of last time, if it is for such a base."""
+    """Everything that making one set needs.
+
+    `previous` is the lock of last time, if it is for such a base. `uv` configures uv when somebody asks for it.
+    """
 
     config: Config
     base: Base
     layout: Layout
     env: Environment
-    uv: Uv
+    uv: Callable[[], Uv]
     request: Request
     previous: Lock | None
     lock_file: str

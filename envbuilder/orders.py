@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import build, editable, fs, unpack
+from envbuilder import build, editable, fs, inputs, unpack
 from envbuilder.digest import sha256_of
 from envbuilder.errors import PackageError
 from envbuilder.lock import LockedPackage, package_record
-from envbuilder.package import FORMAT
 from envbuilder.record import check_members
 
 if TYPE_CHECKING:
@@ -65,13 +64,11 @@ def of_locked(package: LockedPackage, *, base: Base, uv: Uv, build_isolation: bo
             build.forget(package, uv=uv, scratch=scratch)
             raise
 
-    if len(package.wheels) == 1:
-        wanted: dict[str, Any] = {"wheel": package.wheels[0]["hashes"]["sha256"]}
-    else:
-        hashes = sorted(wheel["hashes"]["sha256"] for wheel in package.wheels)
-        sdist = package.sdist["hashes"]["sha256"] if package.sdist and not hashes else ""
-        wanted = {"wheels": hashes, "sdist": sdist, **_built_with(base, build_isolation)}
-    return Order(label=f"{package.name} {package.version}", input={"format": FORMAT, **wanted}, stage=stage)
+    return Order(
+        label=f"{package.name} {package.version}",
+        input=inputs.of_locked(package, base, build_isolation=build_isolation),
+        stage=stage,
+    )
 
 
 def of_source(source: Source, plugin: Plugin, *, base: Base, uv: Uv) -> Order:
@@ -87,7 +84,7 @@ def of_source(source: Source, plugin: Plugin, *, base: Base, uv: Uv) -> Order:
             return made
         return editable.detach(target, made, copy=source.path, members=source.members, root=source.editable_root)
 
-    return Order(label=plugin.name, input=_input(source, plugin, base), stage=stage)
+    return Order(label=plugin.name, input=inputs.of_source(source, plugin, base), stage=stage)
 
 
 def entry(package: Package, source: Source, plugin: Plugin) -> LockedPackage:
@@ -115,25 +112,6 @@ def _wheel(source: Source, plugin: Plugin, base: Base, uv: Uv, scratch: str) -> 
         scratch=scratch,
         build_isolation=plugin.build_isolation,
     )
-
-
-def _input(source: Source, plugin: Plugin, base: Base) -> dict[str, Any]:
-    if source.kind == "wheel":
-        return {"format": FORMAT, "wheel": source.tree}
-    found: dict[str, Any] = {"format": FORMAT, **_built_with(base, plugin.build_isolation)}
-    if source.vcs:
-        commit = {name: source.vcs[name] for name in ("commit-id", "subdirectory") if name in source.vcs}
-        return {**found, "git": commit}
-    if source.kind == "sdist":
-        return {**found, "wheels": [], "sdist": source.tree}
-    # Which places an editable links to depends on where the folder is.
-    return {**found, "tree": source.tree, "editable": source.editable_root or ""}
-
-
-def _built_with(base: Base, build_isolation: bool) -> dict[str, Any]:
-    """Say what of the base a build can see: with isolation its interpreter, else every distribution."""
-    facts = {"python": base.python_version, "soabi": base.soabi, "platform": base.platform}
-    return facts if build_isolation else {**facts, "base": base.digest}
 
 
 def _plain(value: Any) -> Any:

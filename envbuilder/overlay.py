@@ -162,9 +162,12 @@ def _same_file(left: str, right: str) -> bool:
 
 
 def _tree(package: Package, layout: Layout) -> Tree:
+    """Name a package by its short name, unless that is another's: twelve digits are few."""
+    lib = f"{package.key}/lib"
+    short = package.key[:SHORT]
     return Tree(
-        path=join(layout.package(package.key), "lib"),
-        target=f"store/{package.key[:SHORT]}",
+        path=join(layout.store, lib),
+        target=f"store/{short}" if _readlink(join(layout.store, short)) == lib else f"store/{lib}",
         physical=frozenset(package.physical),
     )
 
@@ -229,6 +232,13 @@ def _link_data(path: str, packages: tuple[Package, ...], layout: Layout) -> None
             if not os.path.lexists(at):
                 fs.make_dirs(dirname(at))
                 fs.link(link_text(entry, depth=depth), at)
+
+
+def _readlink(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _listdir(path: str) -> list[str]:

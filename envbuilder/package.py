@@ -1,16 +1,25 @@
-"""The format of `store/<key>/package.json`: one unpacked distribution, as data.
+"""The format of a package in the store: `package.json`, which every build reads, and `files.json`, its manifest.
 
-The key names the content: it is a digest over name, version, editable links, and path, mode, size and sha256 of
-every file except `.pyc`. Where a package came from is recorded beside it and is in no key, so the same files have
-the same key whether they came from an index, a git repository or a folder.
+The key names the content: it is a digest over name, version, editable links, and the manifest: path, mode, size and
+sha256 of every file except `.pyc`. Where a package came from is recorded beside it and is in no key, so the same files
+have the same key whether they came from an index, a git repository or a folder.
+
+The two are apart because a set of 60 packages may have 30,000 files, and a build that finds all of them in the store
+looks at none of them: what it needs of a package is some hundred bytes.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from envbuilder.digest import sealed, sha256_of
+from envbuilder.digest import canonical, sealed, sha256_bytes, sha256_of
+from envbuilder.errors import PackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 FORMAT = 1
 SHORT = 12
@@ -26,54 +35,91 @@ class PackageFile(NamedTuple):
     sha256: str
 
 
+class Files:
+    """A package's manifest: its files, sorted by path; `sha256` is over the bytes of `files.json`.
+
+    One that is in the store is read when somebody iterates over it, and raises `PackageError` if it is damaged.
+    """
+
+    __slots__ = ("_entries", "_path", "sha256")
+
+    def __init__(self, entries: Iterable[PackageFile] | None = None, *, path: str = "", sha256: str = "") -> None:
+        """Take the files themselves, or where they are listed and the digest of that list."""
+        self._entries = None if entries is None else tuple(sorted(entries))
+        self._path = path
+        self.sha256 = sha256 or sha256_bytes(self.to_bytes())
+
+    def __iter__(self) -> Iterator[PackageFile]:
+        if self._entries is None:
+            self._entries = self._read()
+        return iter(self._entries)
+
+    def to_bytes(self) -> bytes:
+        """Return what stands in `files.json`."""
+        return canonical([list(file) for file in self])
+
+    def _read(self) -> tuple[PackageFile, ...]:
+        try:
+            with open(self._path, "rb") as stream:
+                content = stream.read()
+        except OSError:
+            content = b""
+        if sha256_bytes(content) != self.sha256:
+            name = os.path.basename(os.path.dirname(self._path))
+            problems = ("`files.json` is missing or damaged",)
+            raise PackageError(package=name, problems=problems, hint="see `vpm-env verify`")
+        return tuple(map(PackageFile._make, json.loads(content)))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Package:
     """One distribution in the store.
 
-    `files` are sorted by path. `entry_points` is group → name → value. `requires` are its `Requires-Dist` lines.
+    `entry_points` is group → name → value. `requires` are its `Requires-Dist` lines.
     `editable` maps names of `lib/` to absolute paths in the source tree: top-level ones, or paths below those that
     the tree has only a part of (empty for packages that are not editable).
     `physical` are directories of `lib/` that an overlay must not fold into one link, because a library's RUNPATH
-    leads out of them. `source` says where it came from, with a lock entry's fields.
+    leads out of them. `source` says where it came from, with a lock entry's fields. `top_level` names what stands at
+    the top of `lib/`, its dist-info apart (`pkg`, `module.py`, `ext.cpython-311.so`); `size` is in bytes, `.pyc` apart.
     """
 
     name: str
     version: str
-    files: tuple[PackageFile, ...]
+    files: Files = field(compare=False)
     dist_info: str
     entry_points: dict[str, dict[str, str]] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
     editable: dict[str, str] = field(default_factory=dict)
     physical: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
+    top_level: frozenset[str]
+    size: int
 
-    key: str = field(init=False)
-    """Names the content: `<32 hex>-<name>-<version>`."""
+    @classmethod
+    def of(cls, files: Iterable[PackageFile], *, dist_info: str, **fields: Any) -> Package:
+        """Describe a tree of `files`; `fields` are the others that are known of it."""
+        entries = tuple(files)
+        names = {file.path.split("/")[1] for file in entries if file.path.startswith("lib/")}
+        names |= {name.split("/")[0] for name in fields.get("editable", {})}
+        return cls(
+            files=Files(entries),
+            dist_info=dist_info,
+            top_level=frozenset(names - {dist_info}),
+            size=sum(file.size for file in entries),
+            **fields,
+        )
 
-    def __post_init__(self) -> None:
-        # Once: of a package with thousands of files it takes milliseconds.
-        object.__setattr__(self, "key", self._key())
-
-    def _key(self) -> str:
+    @property
+    def key(self) -> str:
+        """Name the content: `<32 hex>-<name>-<version>`."""
         content = {
             "editable": self.editable,
-            "files": self.files,
+            "files": self.files.sha256,
             "format": FORMAT,
             "name": self.name,
             "version": self.version,
         }
         return f"{sha256_of(content)[:32]}-{self.name}-{self.version}"
-
-    @property
-    def top_level(self) -> frozenset[str]:
-        """Name what stands at the top of `lib/`, its dist-info apart: `pkg`, `module.py`, `ext.cpython-311.so`."""
-        names = {file.path.split("/")[1] for file in self.files if file.path.startswith("lib/")}
-        return frozenset((names | {name.split("/")[0] for name in self.editable}) - {self.dist_info})
-
-    @property
-    def size(self) -> int:
-        """Count the bytes of its files, `.pyc` apart."""
-        return sum(file.size for file in self.files)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what stands in `package.json`, checksum included."""
@@ -82,29 +128,36 @@ class Package:
                 "dist_info": self.dist_info,
                 "editable": self.editable,
                 "entry_points": self.entry_points,
-                "files": [list(file) for file in self.files],
+                "files_sha256": self.files.sha256,
                 "format": FORMAT,
                 "name": self.name,
                 "physical": list(self.physical),
                 "requires": list(self.requires),
+                "size": self.size,
                 "source": self.source,
+                "top_level": sorted(self.top_level),
                 "version": self.version,
             }
         )
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Package:
-        """Make a package of what stands in `package.json`; raise `KeyError` or `ValueError` where it does not fit."""
+    def from_dict(cls, record: dict[str, Any], *, files: str) -> Package:
+        """Make a package of what stands in `package.json`, its manifest lying at `files`.
+
+        Raise `KeyError` or `ValueError` where it does not fit.
+        """
         if record["format"] != FORMAT:
             raise ValueError(f"package.json has format {record['format']}, not {FORMAT}")
         return cls(
             name=record["name"],
             version=record["version"],
-            files=tuple(map(PackageFile._make, record["files"])),
+            files=Files(path=files, sha256=record["files_sha256"]),
             dist_info=record["dist_info"],
             entry_points=record["entry_points"],
             requires=tuple(record["requires"]),
             editable=record["editable"],
             physical=tuple(record["physical"]),
             source=record["source"],
+            top_level=frozenset(record["top_level"]),
+            size=record["size"],
         )

@@ -6,11 +6,11 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from os.path import join
+from os.path import exists, join
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lockfile, overlay, sources, startup, store
+from envbuilder import fs, lockfile, overlay, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.assembly import Assembled, assemble, link
@@ -24,7 +24,6 @@ from envbuilder.planning import Change, changes
 from envbuilder.profile import Generation, Profile
 from envbuilder.scope import make_home, profile_of
 from envbuilder.unchanged import file_digest
-from envbuilder.uv import configure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,9 @@ if TYPE_CHECKING:
     from envbuilder.manifest import Manifest
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
+    from envbuilder.uv import Uv
 
+HOOK_LINE = "_vpm_env_hook.pth"
 GC_LOCK = "gc"
 """Flock that builds share and gc takes alone: what a build has just put into the store is not collected under it."""
 
@@ -103,6 +104,10 @@ def _commit(
 
 def _renew_hook(job: Job, profile: Profile) -> None:
     """Write the hook again if it is for this home and profile, and for this base as it was before an upgrade."""
+    if not exists(join(job.base.purelib, HOOK_LINE)):
+        return
+    from envbuilder import startup  # only a base with a hook pays for it
+
     hook = startup.inspect(job.base)
     mine = hook.installed and (hook.home, hook.profile) == (profile.layout.home, profile.name)
     if not mine or hook.base_key == profile.base_key:
@@ -140,6 +145,8 @@ def rebuild(found: Scope, report: Reporter) -> Any:
 
 
 def _remake(job: Job, generation: Generation, lock: Lock) -> None:
+    from envbuilder import sources  # rebuilding is rare
+
     with fs.staging(job.layout.tmp) as scratch:
         from_source = {locked.plugin for locked in lock.packages if locked.is_built}
         named = tuple(plugin for plugin in job.config.enabled if plugin.name in from_source)
@@ -150,12 +157,12 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
             [(fetched[plugin.name], plugin) for plugin in named],
             base=job.base,
             layout=job.layout,
-            uv=job.uv,
+            uv=job.uv(),
             report=job.report,
         )
     packages = {locked.name: package for package, locked in built.values()}
     rest = tuple(locked for locked in lock.packages if locked.name not in packages)
-    packages |= store.add_all(rest, base=job.base, layout=job.layout, uv=job.uv, report=job.report)
+    packages |= store.add_all(rest, base=job.base, layout=job.layout, uv=job.uv(), report=job.report)
     parts = tuple(Part(package=packages[locked.name], override=locked.override) for locked in lock.packages)
     manifest = describe_set(lock, parts, job.base)
     if manifest.digest != generation.digest:
@@ -204,7 +211,7 @@ def _job(
         base=base,
         layout=found.layout,
         env=found.env,
-        uv=configure(config, found.env, found.layout, offline=request.offline),
+        uv=lambda: _uv(found, config, request),
         request=request,
         previous=lock,
         lock_file=lock_file,
@@ -240,11 +247,23 @@ def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
         "lock_file": lock_file,
         "lock_sha256": file_digest(lock_file),
         "local_sources": {
-            plugin.name: [plugin.source.path, plugin.source.editable, sources.fingerprint(plugin.source, job.env)]
+            plugin.name: [plugin.source.path, plugin.source.editable, _fingerprint(plugin.source, job)]
             for plugin in job.config.enabled
             if isinstance(plugin.source, Local)
         },
     }
+
+
+def _fingerprint(source: Local, job: Job) -> str:
+    from envbuilder.sources import fingerprint  # only configs with local plugins pay for it
+
+    return fingerprint(source, job.env)
+
+
+def _uv(found: Scope, config: Config, request: Request) -> Uv:
+    from envbuilder.uv import configure  # a build whose lock fits and whose packages are there calls no uv
+
+    return configure(config, found.env, found.layout, offline=request.offline)
 
 
 def _changes(profile: Profile, assembled: Assembled, found: Scope) -> tuple[Change, ...]:

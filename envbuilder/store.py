@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from concurrent.futures import as_completed
 from contextlib import ExitStack
 from os.path import exists, isdir, isfile, join, lexists
 from typing import TYPE_CHECKING
 
-from envbuilder import build, fs, orders, process, unpack
-from envbuilder.digest import is_sealed, sealed, sha256_file
-from envbuilder.errors import SeveralErrors, SourceError, VpmError
+from envbuilder import fs, inputs
+from envbuilder.digest import is_sealed, sealed, sha256_file, sha256_of
+from envbuilder.errors import PackageError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT, Package
-from envbuilder.record import is_bytecode, walk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 
     Result = Package | VpmError
 MANIFEST = "package.json"
+FILES = "files.json"
 _WORKERS = 4
 _KEY = re.compile(r"[0-9a-f]{32}-.+-.+")
 _COMPILED = ".compiled-"
@@ -62,6 +61,8 @@ def add_all(
     `not_isolated` are names of packages whose sdist is built with what the base has. Everything that can be had is
     added before an error is raised: the only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
     """
+    from envbuilder import orders  # a build that finds all its packages here makes none
+
     wanted = list(locked)
     ordered = [
         orders.of_locked(package, base=base, uv=uv, build_isolation=package.name not in not_isolated)
@@ -71,14 +72,17 @@ def add_all(
     return {package.name: result for package, result in zip(wanted, made, strict=True)}
 
 
-def known(locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv) -> dict[str, Package]:
-    """Return those packages of an index that are in the store already: name → package."""
-    wanted = list(locked)
-    ordered = {package.name: orders.of_locked(package, base=base, uv=uv, build_isolation=True) for package in wanted}
-    found: dict[str, Result] = {}
-    _recall_into(found, ordered.values(), base, layout)
-    by_name = {name: found.get(order.digest) for name, order in ordered.items()}
-    return {name: package for name, package in by_name.items() if isinstance(package, Package)}
+def known(
+    locked: Iterable[LockedPackage], *, base: Base, layout: Layout, not_isolated: frozenset[str] = frozenset()
+) -> dict[str, Package]:
+    """Return those packages of an index that are in the store already, name → package; asks nobody."""
+    found = {}
+    for entry in locked:
+        made_from = inputs.of_locked(entry, base, build_isolation=entry.name not in not_isolated)
+        package = _recall(sha256_of(made_from), base, layout)
+        if package:
+            found[entry.name] = package
+    return found
 
 
 def add_built(
@@ -92,6 +96,8 @@ def add_all_built(
     sources: Iterable[tuple[Source, Plugin]], *, base: Base, layout: Layout, uv: Uv, report: Reporter
 ) -> dict[str, tuple[Package, LockedPackage]]:
     """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
+    from envbuilder import orders  # most configs have no such sources
+
     wanted = list(sources)
     ordered = [orders.of_source(source, plugin, base=base, uv=uv) for source, plugin in wanted]
     made = _unless_failed(_have(ordered, base=base, layout=layout, report=report))
@@ -103,6 +109,8 @@ def add_all_built(
 
 def missing(locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv, report: Reporter) -> list[str]:
     """Add what can be had, and name the files that cannot: with `uv` offline, those that no cache has."""
+    from envbuilder import build, orders  # see `add_all`
+
     wanted = list(locked)
     ordered = [orders.of_locked(package, base=base, uv=uv, build_isolation=True) for package in wanted]
     results = _have(ordered, base=base, layout=layout, report=report)
@@ -118,7 +126,7 @@ def get(layout: Layout, key: str) -> Package | None:
     try:
         with open(join(layout.package(key), MANIFEST), encoding="utf-8") as stream:
             record = json.load(stream)
-        package = Package.from_dict(record) if is_sealed(record) else None
+        package = Package.from_dict(record, files=join(layout.package(key), FILES)) if is_sealed(record) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return package if package and package.key == key else None
@@ -131,11 +139,17 @@ def keys(layout: Layout) -> list[str]:
 
 def verify_package(layout: Layout, key: str) -> list[str]:
     """Recompute a package from its files and return what is wrong with it; the manifest's word is not enough."""
+    from envbuilder.record import is_bytecode, walk  # zip files and what else only who makes packages needs
+
     root, package = layout.package(key), get(layout, key)
     if package is None:
         return [f"`{MANIFEST}` is missing or damaged"]
-    said = {file.path: file for file in package.files}
-    present = {path for path in walk(root) if not is_bytecode(path) and not path.startswith((MANIFEST, _COMPILED))}
+    try:
+        said = {file.path: file for file in package.files}
+    except PackageError as error:
+        return list(error.problems)
+    own = (MANIFEST, FILES, _COMPILED)
+    present = {path for path in walk(root) if not is_bytecode(path) and not path.startswith(own)}
     problems = [f"`{path}` is missing" for path in sorted(said.keys() - present)]
     problems += [f"`{path}` does not belong there" for path in sorted(present - said.keys())]
     for path in sorted(said.keys() & present):
@@ -194,11 +208,18 @@ def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Repor
 
 def _recall_into(found: dict[str, Result], ordered: Iterable[Order], base: Base, layout: Layout) -> None:
     for order in ordered:
-        key = _key_in(join(layout.sources, f"{order.digest}.json"))
-        package = get(layout, key) if key else None
+        package = _recall(order.digest, base, layout)
         if package:
-            _complete(package, base, layout)
             found[order.digest] = package
+
+
+def _recall(digest: str, base: Base, layout: Layout) -> Package | None:
+    """Return the package that the input of this digest gave, if it is still here."""
+    key = _key_in(join(layout.sources, f"{digest}.json"))
+    package = get(layout, key) if key else None
+    if package:
+        _complete(package, base, layout)
+    return package
 
 
 def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: Layout, report: Reporter) -> None:
@@ -218,6 +239,10 @@ def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: La
 
 def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:
     """Stage packages, some at a time."""
+    from concurrent.futures import as_completed  # its logging costs more than a look into the store
+
+    from envbuilder import process
+
     results: dict[str, Result] = {}
     with process.workers(_WORKERS) as pool:
         running = {pool.submit(_stage, order, join(scratch, order.digest[:32]), base): order for order in ordered}
@@ -229,6 +254,8 @@ def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter)
 
 
 def _stage(order: Order, folder: str, base: Base) -> Result:
+    from envbuilder import build, unpack  # see `add_all`
+
     target = join(folder, "package")
     fs.make_dirs(target)
     try:
@@ -239,6 +266,7 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
         return error
     fs.remove_tree(join(folder, "scratch"))
     fs.write_plain(join(target, f"{_COMPILED}{base.soabi}"), b"")
+    fs.write_plain(join(target, FILES), package.files.to_bytes(), mode=0o444)
     fs.write_plain(join(target, MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
     return package
 
@@ -259,8 +287,8 @@ def _publish(staged: str, package: Package, order: Order, layout: Layout) -> Non
 
 def _link_alias(key: str, layout: Layout) -> None:
     alias = join(layout.store, key[:SHORT])
-    if not os.path.islink(alias):
-        fs.link(join(key, "lib"), alias)
+    if not exists(alias):  # the package of an alias that leads nowhere is gone
+        fs.replace_symlink(alias, join(key, "lib"))
 
 
 def _complete(package: Package, base: Base, layout: Layout) -> None:
@@ -269,6 +297,8 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
     try:
         _link_alias(package.key, layout)
         if not isfile(join(root, f"{_COMPILED}{base.soabi}")):
+            from envbuilder import build, unpack  # a package is compiled once for each Python
+
             build.compile_tree(join(root, "lib"), base=base)
             unpack.settle(root)
             fs.write_plain(join(root, f"{_COMPILED}{base.soabi}"), b"")

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from envbuilder import fs
+from envbuilder.names import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,7 +87,7 @@ def requirers(base: Base, overrides: frozenset[str]) -> tuple[str, ...]:
         name
         for name, dist in base.distributions.items()
         if any(
-            canonicalize_name(requirement.name) in overrides and applies(requirement, markers)
+            normalized(requirement.name) in overrides and applies(requirement, markers)
             for requirement in map(parsed, dist.requires)
             if requirement
         )
@@ -115,7 +115,7 @@ def without_bounds(requires: Iterable[str], names: Iterable[str]) -> tuple[str, 
 
 def _without_bound(line: str, names: frozenset[str]) -> str:
     requirement = parsed(line)
-    if requirement is None or canonicalize_name(requirement.name) not in names:
+    if requirement is None or normalized(requirement.name) not in names:
         return line
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     marker = f"; {requirement.marker}" if requirement.marker else ""
@@ -128,7 +128,7 @@ def _kept(dist: Distribution, overrides: frozenset[str]) -> list[str]:
 
 
 def _names(line: str, overrides: frozenset[str]) -> bool:
-    return bool(overrides) and canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) in overrides
+    return bool(overrides) and normalized(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) in overrides
 
 
 def _wheel(name: str, version: str, requires: tuple[str, ...]) -> bytes:

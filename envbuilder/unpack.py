@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from envbuilder import elf, fs
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
+from envbuilder.names import is_name, normalized
 from envbuilder.package import Package, PackageFile
 from envbuilder.record import UNHASHED, check_record, is_bytecode, walk
 
@@ -81,11 +81,10 @@ def describe(
 ) -> Package:
     """Write SOURCES.txt, take the rights to write from all files, and describe the tree as a package."""
     _write_sources(target, found.dist_info, entry_points, editable or {})
-    files = tuple(sorted(_files(target), key=lambda file: file.path))
-    return Package(
+    return Package.of(
+        _files(target),
         name=found.name,
         version=found.version,
-        files=files,
         dist_info=found.dist_info,
         entry_points=entry_points,
         requires=requires,
@@ -121,7 +120,7 @@ def _found(site: str, package: str) -> Found:
         metadata = _distribution(join(site, dist_infos[0])).metadata
         return Found(
             dist_info=dist_infos[0],
-            name=canonicalize_name(metadata["Name"] or "", validate=True),
+            name=_normalized(metadata["Name"] or ""),
             version=str(Version(metadata["Version"] or "")),
         )
     except (InvalidVersion, ValueError, UnicodeDecodeError) as error:
@@ -132,6 +131,12 @@ def _distribution(path: str) -> Distribution:
     from importlib.metadata import Distribution  # a build whose packages are all in the store does not pay for it
 
     return Distribution.at(path)
+
+
+def _normalized(name: str) -> str:
+    if not is_name(name):
+        raise ValueError(f"`{name}` is no name")
+    return normalized(name)
 
 
 def _move(prefix: str, site: str, target: str) -> None:

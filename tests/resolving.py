@@ -52,8 +52,8 @@ def built(
     """Make an entry for a git repository, and what building it gives."""
     source = Git(url=f"https://git.example/{name}")
     vcs = {"type": "git", "url": source.url, "commit-id": "0" * 40}
-    package = Package(
-        name=name, version=version, files=(), dist_info=f"{name}-{version}.dist-info", requires=tuple(requires)
+    package = Package.of(
+        (), name=name, version=version, dist_info=f"{name}-{version}.dist-info", requires=tuple(requires)
     )
     locked = LockedPackage(name=name, version=version, plugin=name, vcs=vcs)
     return Plugin(name=name, source=source, place=Place("plugins.yaml"), **fields), (package, locked)

@@ -103,13 +103,13 @@ class Make:
         for path, text in {**content, f"{dist_info}/METADATA": ""}.items():
             (lib / path).parent.mkdir(parents=True, exist_ok=True)
             (lib / path).write_text(text)
-        package = Package(
+        package = Package.of(
+            (
+                PackageFile(path=f"lib/{path}", mode=0o444, size=len(text), sha256=sha256_bytes(text.encode()))
+                for path, text in content.items()
+            ),
             name=name,
             version=version,
-            files=tuple(
-                PackageFile(path=f"lib/{path}", mode=0o444, size=len(text), sha256=sha256_bytes(text.encode()))
-                for path, text in sorted(content.items())
-            ),
             dist_info=dist_info,
             entry_points={group: dict(values) for group, values in (points or {}).items()},
             requires=tuple(requires),

@@ -96,9 +96,7 @@ def test_list(stand: kit.VpmEnv) -> None:
 
     assert err == ""
     assert re.sub(r"\d+ B", "NNN B", out) == (
-        "package  version  plugin   size  note\n"
-        "one      1.0      one     NNN B\n"
-        "two      1.0      two     NNN B\n"
+        "package  version  plugin   size  note\none      1.0      one     NNN B\ntwo      1.0      two     NNN B\n"
     )
 
 

@@ -41,8 +41,8 @@ def put(layout: Layout, name: str, files: dict[str, str], *, points: dict[str, s
         PackageFile(path=path, mode=0o444, size=len(text), sha256=sha256_bytes(text.encode()))
         for path, text in sorted(files.items())
     )
-    package = Package(
-        name=name, version="1.0", files=entries, dist_info=info, entry_points={"console_scripts": points or {}}
+    package = Package.of(
+        entries, name=name, version="1.0", dist_info=info, entry_points={"console_scripts": points or {}}
     )
     root = Path(layout.package(package.key))
     for path, text in files.items():
@@ -242,3 +242,14 @@ def test_a_script_never_replaces_the_interpreter(layout: Layout, base: kit.Base)
 
     assert (made / "bin" / "python").is_symlink()
     assert not scripts.is_python((made / "bin" / "python3").read_bytes()[:64])
+
+
+def test_a_short_name_that_is_another_packages_is_not_used(layout: Layout, base: kit.Base) -> None:
+    package = put(layout, "upper", {"lib/upper/__init__.py": "name = 'upper'"})
+    alias = Path(layout.store, package.key[:SHORT])
+    alias.unlink()
+    alias.symlink_to("somebody-elses/lib")
+
+    made = make(layout, known(base, layout), package)
+
+    assert code(made, "import upper; print(upper.name)") == "upper"

@@ -128,7 +128,7 @@ def test_a_wheel_becomes_a_package(shop: Shop, index: kit.Index) -> None:
     root = shop.path(made)
 
     assert made.entry_points["vllm.general_plugins"] == {"demo": "demo:plug"}
-    assert without_bytecode(tree(root)) == {"package.json", *(file.path for file in made.files)}
+    assert without_bytecode(tree(root)) == {"files.json", "package.json", *(file.path for file in made.files)}
     assert {"bin/demo-tool", "data/share/demo.txt", "include/demo/demo.h"} <= {file.path for file in made.files}
     assert (root / "bin/demo-tool").read_text() == "#!python\nprint(1)\n"
     assert not (root / "bin/demo").exists()
@@ -644,3 +644,18 @@ def test_real_packages_of_the_real_index(shop: Shop, tmp_path: Path) -> None:
     assert made["raif-vllm"].entry_points["vllm.general_plugins"]
     assert made["scipy"].top_level == {"scipy", "scipy.libs"}
     assert made["scipy"].physical == ()
+
+
+@pytest.mark.parametrize("content", [None, "", "[]"])
+def test_a_damaged_list_of_files_is_found(shop: Shop, index: kit.Index, content: str | None) -> None:
+    """Builds do not read it; whoever does is told."""
+    made = shop.add(lock(index, kit.wheel(index.folder, "demo")))
+    files = shop.path(made) / "files.json"
+    files.chmod(0o644)
+    files.unlink() if content is None else files.write_text(content)
+
+    assert store.verify_package(shop.layout, made.key) == ["`files.json` is missing or damaged"]
+    known = store.get(shop.layout, made.key)
+    assert known is not None
+    with pytest.raises(PackageError, match="files"):
+        list(known.files)

@@ -1,0 +1,25 @@
+"""Names of distributions, normalized (PEP 503)."""
+
+from __future__ import annotations
+
+import re
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
+_RUN = re.compile(r"[-_.]+")
+
+
+def normalized(name: str) -> str:
+    """Return the one spelling of a name that all its spellings have.
+
+    `packaging.utils` has the same, and with it platform tags and logging: a third of a bare interpreter start, which
+    every build would pay for this line.
+
+    >>> normalized("Foo._-Bar")
+    'foo-bar'
+    """
+    return _RUN.sub("-", name).lower()
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text is a distribution's name."""
+    return _NAME.fullmatch(text) is not None and text.isascii()
