@@ -292,7 +292,7 @@ class Busy(VpmError):
 
     @property
     def message(self) -> str:
-        return f"gave up after {self.waited:.0f} s: {self.holder} holds `{self.path}`"
+        return f"gave up after {self.waited:.0f} s: `{self.path}` is held by {self.holder}"
 
 
 class CommandFailed(VpmError):

@@ -242,9 +242,19 @@ def _holder(stream: IO[str]) -> str:
     """Say who wrote the lock file last: `process 4711, for 12 s`."""
     stream.seek(0)
     words = stream.read(64).split()
-    if len(words) != 2 or not all(word.isdigit() for word in words):
-        return "another process"
+    if len(words) != 2 or not all(word.isdigit() for word in words) or not _is_alive(int(words[0])):
+        return "another process"  # of several that share a lock, the last to take it may be gone
     return f"process {words[0]}, for {max(0, int(time.time()) - int(words[1]))} s"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _syncfs(descriptor: int) -> int:

@@ -59,6 +59,11 @@ class Layout(NamedTuple):
         return join(self.home, "trash")
 
     @property
+    def gc_lock(self) -> str:
+        """The flock that gc takes alone, and whoever relies on what is in the home shares."""
+        return join(self.flocks, "gc")
+
+    @property
     def cache(self) -> str:
         """What may be deleted at any time: base facts, skeletons, uv's cache when the user's is not writable."""
         return join(self.home, "cache")

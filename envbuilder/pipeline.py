@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from envbuilder.uv import Uv
 
 HOOK_LINE = "_vpm_env_hook.pth"
-GC_LOCK = "gc"
-"""Flock that builds share and gc takes alone: what a build has just put into the store is not collected under it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +136,7 @@ def rebuild(found: Scope, report: Reporter) -> Any:
         with open(profile.file(generation.number, "plugins.yaml"), "rb") as stream:
             config = of_content(stream.read(), file=generation.config, env=found.env)
         job = _job(found, config, base, profile, Request(), report, previous=lock)
-        with fs.locked(join(found.layout.flocks, GC_LOCK), wait=found.lock_wait, shared=True):
+        with fs.locked(found.layout.gc_lock, wait=found.lock_wait, shared=True):
             _remake(job, generation, lock)
 
     return make
@@ -190,7 +188,7 @@ def _building(profile: Profile, found: Scope, report: Reporter) -> Iterator[None
     flocks, wait, told = found.layout.flocks, found.lock_wait, _waiting(report)
     with (
         fs.locked(join(flocks, f"build-{profile.name}-{profile.base_key}"), wait=wait, on_wait=told),
-        fs.locked(join(flocks, GC_LOCK), wait=wait, on_wait=told, shared=True),
+        fs.locked(found.layout.gc_lock, wait=wait, on_wait=told, shared=True),
     ):
         yield
 

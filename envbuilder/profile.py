@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import contextmanager
 from os.path import basename, isfile, join
 
 from envbuilder import fs
@@ -98,6 +99,16 @@ def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Abstract
     return fs.locked(
         join(profile.layout.flocks, f"profile-{profile.name}-{profile.base_key}"), wait=wait, on_wait=on_wait
     )
+
+
+@contextmanager
+def changing(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterator[None]:
+    """Hold what a switch needs: gc at bay, so that what is there stays there, and the profile's lock."""
+    with (
+        fs.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
+        locked(profile, wait=wait, on_wait=on_wait),
+    ):
+        yield
 
 
 def current(profile: Profile) -> int | None:

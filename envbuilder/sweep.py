@@ -52,35 +52,48 @@ class Verified:
 
 
 def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float) -> Swept:
-    """Collect what is not spared, or only say what that would be; waits for builds to end, `wait` seconds at most."""
-    with fs.locked(join(layout.flocks, "gc"), wait=wait):
+    """Collect what is not spared, or only say what that would be; waits for builds and switches to end.
+
+    Everything goes to the trash first, under the lock; taking the trash away, which may take long, holds up nobody.
+    """
+    with fs.locked(layout.gc_lock, wait=wait):
         going = gc.doomed(layout, policy, now=time.time())
         live = gc.live_overlays(layout, going)
         dead = [entry for entry in overlay.all_overlays(layout) if entry not in live]
         leased = {entry for entry in dead if overlay.is_leased(layout, *entry)}
-        live |= leased
+        going = [entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased]
         dead = [entry for entry in dead if entry not in leased]
-        packages = sorted(set(store.keys(layout)) - _reached(layout, live))
+        packages = sorted(set(store.keys(layout)) - _reached(layout, live | leased))
         paths = [layout.overlay(*entry) for entry in dead] + [layout.package(key) for key in packages]
         swept = Swept(
-            generations=tuple(
-                f"{entry.profile.name} {entry.generation.number}"
-                for entry in going
-                if (entry.profile.base_key, entry.generation.digest) not in leased
-            ),
+            generations=tuple(f"{entry.profile.name} {entry.generation.number}" for entry in going),
             overlays=tuple(digest for _, digest in dead),
             packages=tuple(packages),
             leased=tuple(sorted(digest for _, digest in leased)),
-            bytes=gc.freed([*paths, *_leftovers(layout)]),
+            bytes=gc.freed([*paths, *_listed(layout.tmp), *_listed(layout.trash)]),
         )
         if not dry_run:
-            _unpoint([entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased])
-            for entry in dead:
-                overlay.discard(layout, *entry)
-            store.discard(layout, packages)
-            for path in _leftovers(layout):
-                fs.remove_tree(path)
-        return swept
+            _throw_away(layout, going, dead, packages)
+    if not dry_run:
+        _empty_trash(layout, wait)
+    return swept
+
+
+def _throw_away(layout: Layout, going: list[gc.Doomed], dead: list[tuple[str, str]], packages: list[str]) -> None:
+    for entry in going:
+        profiles.unpoint(entry.profile, entry.generation.number)
+    for base_key, digest in dead:
+        overlay.discard(layout, base_key, digest)
+    store.discard(layout, packages)
+    fs.make_dirs(layout.trash)
+    for path in _listed(layout.tmp):  # nobody stages while gc holds its lock: what is there was left behind
+        fs.rename(path, join(layout.trash, os.path.basename(path)))
+
+
+def _empty_trash(layout: Layout, wait: float) -> None:
+    with fs.locked(join(layout.flocks, "trash"), wait=wait):
+        for path in _listed(layout.trash):
+            fs.remove_tree(path)
 
 
 def verify(layout: Layout) -> Verified:
@@ -97,22 +110,12 @@ def verify(layout: Layout) -> Verified:
     return Verified(packages=len(keys), overlays=len(overlays), damage=tuple(damage))
 
 
-def _unpoint(going: list[gc.Doomed]) -> None:
-    for entry in going:
-        profiles.unpoint(entry.profile, entry.generation.number)
-
-
 def _reached(layout: Layout, live: set[tuple[str, str]]) -> set[str]:
     reached: set[str] = set()
     for base_key, digest in live:
         manifest = overlay.get(layout, base_key, digest)
         reached |= {member.key for member in manifest.members} if manifest else set()
     return reached
-
-
-def _leftovers(layout: Layout) -> list[str]:
-    """Name what interrupted verbs left: nobody stages while gc holds its lock."""
-    return [join(folder, name) for folder in (layout.tmp, layout.trash) for name in _listdir(folder)]
 
 
 def _damage(kind: str, name: str, problems: list[str]) -> list[Damage]:
@@ -151,8 +154,8 @@ def _verify_profile(profile: profiles.Profile) -> list[str]:
     return problems
 
 
-def _listdir(path: str) -> list[str]:
+def _listed(folder: str) -> list[str]:
     try:
-        return os.listdir(path)
+        return [join(folder, name) for name in sorted(os.listdir(folder))]
     except FileNotFoundError:
         return []

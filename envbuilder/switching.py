@@ -35,7 +35,7 @@ def rollback(
     The profile is held afterwards: no build without changed input undoes this. Raise `ProfileError` when there is
     nothing to go back to.
     """
-    with profiles.locked(profile, wait=wait, on_wait=wait_told):
+    with profiles.changing(profile, wait=wait, on_wait=wait_told):
         left = _current(profile)
         if left is None:
             raise ProfileError(*_nothing(profile))
@@ -54,7 +54,7 @@ def switch(
     profile: Profile, number: int, *, wait: float, rebuild: Rebuild, wait_told: profiles.OnWait = None
 ) -> Switched:
     """Make generation `number` current and hold the profile there. Raise `ProfileError` if there is no such one."""
-    with profiles.locked(profile, wait=wait, on_wait=wait_told):
+    with profiles.changing(profile, wait=wait, on_wait=wait_told):
         before = _current(profile)
         target = _require(profile, number)
         rebuilt = _ensure(profile, target, rebuild)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 import kit
 import pytest
+
+from envbuilder import fs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -374,6 +377,27 @@ def age_switches(vpm_env: kit.VpmEnv) -> str:
     record["switches"] = [[number, at - 2 * 86400, verb] for number, at, verb in record["switches"]]
     order.write_text(json.dumps(sealed(record)))
     return str(order)
+
+
+def test_gc_and_a_switch_keep_out_of_each_others_way(vllm: kit.VpmEnv, index: kit.Index) -> None:
+    """A generation that is being switched to must not be collected, nor one switched to while gc has chosen it."""
+    for name in ("one", "two"):
+        publish(index, name)
+        config(vllm, index, name)
+        vllm("build", check=True)
+    lock = vllm.home / "flocks" / "gc"
+    impatient = {"VPM_ENV_LOCK_TIMEOUT": "0.1"}
+
+    with fs.locked(lock, shared=True):
+        assert vllm("switch", "1", env=impatient).exit == 0
+        busy = vllm("gc", env=impatient)
+    with fs.locked(lock):
+        held_up = [vllm(*words, env=impatient) for words in (("switch", "2"), ("rollback",), ("build", "--force"))]
+
+    for done in (busy, *held_up):
+        assert done.exit == 1
+        assert "gave up after" in done.stderr
+    assert all(f"is held by process {os.getpid()}, for" in done.stderr for done in held_up)
 
 
 def test_gc_says_what_it_frees_and_frees_it(vllm: kit.VpmEnv, index: kit.Index) -> None:
