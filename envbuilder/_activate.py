@@ -139,10 +139,15 @@ def is_entry(is_module: bool, program: str) -> bool:
 
 
 def trusted_environment() -> "dict[str, str]":
-    """Return our variables, unless `-E`, `-I` or a change of user says that the environment is not to be trusted."""
-    if sys.flags.ignore_environment or os.getuid() != os.geteuid() or os.getgid() != os.getegid():
+    """Return our variables, unless a change of user says that the environment is not to be trusted.
+
+    `-I` and `-E` leave the pin in force: it can only name a set that was built and is ours, and a process tree must
+    not get two because one of its children is isolated.
+    """
+    if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
         return {}
-    return {name: os.environ.get(name, "") for name in ("VPM_ENV_PIN", "VPM_ENV_PROFILE")}
+    names = ("VPM_ENV_PIN",) if sys.flags.ignore_environment else ("VPM_ENV_PIN", "VPM_ENV_PROFILE")
+    return {name: os.environ.get(name, "") for name in names}
 
 
 def require_home() -> None:

@@ -46,8 +46,11 @@ class Assembled:
 
 
 def assemble(job: Job) -> Assembled:
-    """Make the set, leaving out optional plugins that fail; raise the error of the first one that is not optional."""
-    left_out = dict(job.previous.left_out) if job.previous and _may_keep(job) else {}
+    """Make the set, leaving out optional plugins that fail; raise the error of the first one that is not optional.
+
+    What was left out the last time is tried again.
+    """
+    left_out: dict[str, str] = {}
     while True:
         try:
             return _attempt(job, left_out)
@@ -155,7 +158,7 @@ def _still_fits(lock: Lock, base: Base, built: Built, left_out: dict[str, str]) 
     provided = all(has.get(entry.split(" ")[0]) == entry.split(" ")[1] for entry in lock.provided.values())
     own = all(package.override or package.name not in has for package in lock.packages)
     same_sources = all(lock.package(locked.name) == locked for _, locked in built.values())
-    return relied and provided and own and same_sources and lock.left_out == left_out
+    return relied and provided and own and same_sources and lock.left_out.keys() == left_out.keys()
 
 
 def _require_same(job: Job, lock: Lock) -> None:

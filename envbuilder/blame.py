@@ -17,12 +17,17 @@ from envbuilder.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from envbuilder.config import Config
+    from envbuilder.errors import Conflict
 
 
 def droppable(error: VpmError, config: Config) -> dict[str, str]:
     """Name the plugins that an error blames, with why, if all of them may be left out; {} if one may not."""
-    blamed = _blamed(error)
+    blamed: dict[str, str] = {}
+    for plugin, why in _blamed(error):
+        blamed[plugin] = "; ".join(filter(None, (blamed.get(plugin), why)))
     optional = {plugin.name for plugin in config.enabled if plugin.optional}
     names = {plugin.name: plugin.name for plugin in config.enabled}
     names |= {plugin.source.package: plugin.name for plugin in config.enabled if isinstance(plugin.source, PyPI)}
@@ -30,20 +35,26 @@ def droppable(error: VpmError, config: Config) -> dict[str, str]:
     return by_plugin if by_plugin and set(by_plugin) <= optional else {}
 
 
-def _blamed(error: VpmError) -> dict[str, str]:
+def _blamed(error: VpmError) -> Iterator[tuple[str, str]]:
+    """Name the plugins, or their packages, that an error blames, each with why; one may come several times."""
     match error:
         case SeveralErrors():
-            return {plugin: why for each in error.errors for plugin, why in _blamed(each).items()}
+            for each in error.errors:
+                yield from _blamed(each)
         case SourceError():
-            return dict(error.missing)
+            yield from error.missing
         case ResolutionError():
-            return {conflict.plugin: " → ".join(conflict.chain) or conflict.cause for conflict in error.conflicts}
+            yield from ((conflict.plugin, _chain(conflict)) for conflict in error.conflicts)
         case AuditError():
-            return {finding.plugin: finding.what for finding in error.findings}
+            yield from ((finding.plugin, finding.what) for finding in error.findings)
         case ProbeError():
-            return {plugin: f"{entry} does not load: {text}" for plugin, entry, text in error.failed}
+            yield from ((plugin, f"{entry} does not load: {text}") for plugin, entry, text in error.failed)
         case BuildError():
-            return {error.plugin: f"`{error.package}` did not build"}
+            yield error.plugin, f"`{error.package}` did not build"
         case PackageError():
-            return {error.package: "; ".join(error.problems)}
-    return {}
+            yield error.package, "; ".join(error.problems)
+
+
+def _chain(conflict: Conflict) -> str:
+    base_has = (f"base has {conflict.base_has}",) if conflict.base_has else ()
+    return " → ".join((*conflict.chain, *base_has)) or conflict.cause

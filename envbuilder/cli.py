@@ -11,7 +11,7 @@ import sys
 
 from envbuilder import __version__
 from envbuilder.commands import GROUPS, VERBS, Verb
-from envbuilder.console import Console
+from envbuilder.console import Console, plain
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.paths import environment
 from envbuilder.scope import Options
@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return VERBS[arguments.verb].run(arguments, options, env, console)
     except VpmError as error:
         if "--json" in words:
-            console.json({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
+            fields = {name: value for name, value in vars(error).items() if name != "hint"}
+            record = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+            console.json({"error": {**record, "fields": plain(fields)}})
         console.error(error)
         return error.exit_code
     except KeyboardInterrupt:

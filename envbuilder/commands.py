@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from envbuilder.console import Console
     from envbuilder.engines import Engine
     from envbuilder.paths import Environment
+    from envbuilder.profile import Generation
     from envbuilder.scope import Options
     from envbuilder.switching import Switched
 
@@ -64,7 +65,7 @@ def _build(arguments: argparse.Namespace, options: Options, env: Environment, co
     quick = not (arguments.force or arguments.upgrade is not None or arguments.dry_run)
     same = unchanged(found) if quick else None
     if same is not None and (arguments.no_switch or same.held or same.current == same.generation.number):
-        return _show_unchanged(same.generation.number, same.generation.digest, same.current, arguments.json, console)
+        return _show_unchanged(same.generation, same.current, arguments.json, console)
     from envbuilder.job import Request
     from envbuilder.pipeline import build
     from envbuilder.views import show_build
@@ -83,17 +84,25 @@ def _build(arguments: argparse.Namespace, options: Options, env: Environment, co
     return 0
 
 
-def _show_unchanged(number: int, digest: str, current: int | None, as_json: bool, console: Console) -> int:
-    undone = current != number
+def _show_unchanged(newest: Generation, current: int | None, as_json: bool, console: Console) -> int:
+    undone = current != newest.number
     if as_json:
-        kind = "held" if undone else "unchanged"
-        console.json({"result": kind, "generation": number, "digest": digest, "current": current})
+        record = {"result": "held" if undone else "unchanged", "generation": newest.number, "digest": newest.digest}
+        console.json({**record, "current": current, "left_out": newest.left_out})
     elif undone:
-        console.say(f"nothing to do: generation {number} was rolled back, and generation {current} is current")
-        console.hint(f"`vpm-env switch {number}` takes it again; a changed config ends the hold")
+        console.say(f"nothing to do: generation {newest.number} was rolled back, and generation {current} is current")
+        console.hint(f"`vpm-env switch {newest.number}` takes it again; a changed config ends the hold")
     else:
-        console.say(f"nothing to do: generation {number} ({digest[:12]}) is current")
+        console.say(f"nothing to do: generation {newest.number} ({newest.digest[:12]}) is current")
+        _remind(newest, console)
     return 0
+
+
+def _remind(newest: Generation, console: Console) -> None:
+    for plugin, why in newest.left_out.items():
+        console.warn(f"without `{plugin}` (optional): {why}")
+    if newest.left_out:
+        console.hint("`vpm-env build --force` tries again what was left out")
 
 
 def _rollback(arguments: argparse.Namespace, options: Options, env: Environment, console: Console) -> int:

@@ -116,6 +116,19 @@ class Console:
         sys.stderr.flush()
 
 
+def plain(value: Any) -> Any:
+    """Return what JSON can hold: named tuples become records, errors their fields and words."""
+    if hasattr(value, "_asdict"):
+        return {name: plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, Exception):
+        return {"kind": type(value).__name__, "message": str(value), "fields": plain(vars(value))}
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
 def aligned(table: Table) -> list[str]:
     """Set a table as lines of aligned columns, without headings' marks or trailing blanks."""
     headings = tuple(heading.removeprefix(">") for heading in table.headings)

@@ -203,6 +203,7 @@ def locked(
     make_dirs(dirname(os.fspath(path)))
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+") as stream:
         _acquire(stream, os.fspath(path), fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait, on_wait)
+        stream.seek(0)
         stream.truncate(0)
         stream.write(f"{os.getpid()} {int(time.time())}\n")
         stream.flush()
@@ -239,22 +240,17 @@ def _acquire(stream: IO[str], path: str, mode: int, wait: float, on_wait: Callab
 
 
 def _holder(stream: IO[str]) -> str:
-    """Say who wrote the lock file last: `process 4711, for 12 s`."""
+    """Say who wrote the lock file last, and since when: `process 4711 (for 12 s)`."""
     stream.seek(0)
     words = stream.read(64).split()
     if len(words) != 2 or not all(word.isdigit() for word in words) or not _is_alive(int(words[0])):
         return "another process"  # of several that share a lock, the last to take it may be gone
-    return f"process {words[0]}, for {max(0, int(time.time()) - int(words[1]))} s"
+    return f"process {words[0]} (for {max(0, int(time.time()) - int(words[1]))} s)"
 
 
 def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
+    """Tell whether a process lives, where `/proc` knows; elsewhere it may."""
+    return not os.path.isdir("/proc/self") or os.path.isdir(f"/proc/{pid}")
 
 
 def _syncfs(descriptor: int) -> int:

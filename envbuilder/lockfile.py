@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import fs
 from envbuilder import lock as locks
-from envbuilder.paths import LOCK_NAME
+from envbuilder.paths import lock_name
 
 if TYPE_CHECKING:
     from envbuilder.base import Base
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def previous(config: Config, base: Base, profile: Profile) -> tuple[Lock | None, str]:
     """Return the lock for such a base and where it is: beside the config, else in the home."""
-    beside, in_home = Path(config.file).parent / LOCK_NAME, Path(profile.path) / LOCK_NAME
+    name = lock_name(config.file)
+    beside, in_home = Path(config.file).parent / name, Path(profile.path) / name
     lock = locks.read(beside)
     ours = lock is None or is_for(lock, base)
     if ours and (beside.exists() or os.access(beside.parent, os.W_OK)):
@@ -38,7 +39,7 @@ def is_for(lock: Lock, base: Base) -> bool:
 
 def write(job: Job, profile: Profile, lock: Lock) -> str:
     """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
-    text, in_home = locks.dump(lock), join(profile.path, LOCK_NAME)
+    text, in_home = locks.dump(lock), join(profile.path, lock_name(job.config.file))
     if job.previous is not None and locks.dump(job.previous) == text:
         return job.lock_file
     for path in dict.fromkeys((job.lock_file, in_home)):

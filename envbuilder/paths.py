@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Number in the home's `format` file; a newer home makes this version stay off."""
 
-LOCK_NAME = "pylock.plugins.toml"
+
+def lock_name(config_file: str) -> str:
+    """Name the lock that stands beside a config: `pylock.plugins.toml` for `plugins.yaml` (PEP 751 allows no dots)."""
+    stem = os.path.basename(config_file).removesuffix(".yaml").removesuffix(".yml")
+    return "pylock." + "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in stem) + ".toml"
+
+
 CONFIG_NAME = "plugins.yaml"
 
 

@@ -6,19 +6,21 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from difflib import get_close_matches
 from os.path import exists, join
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lockfile, overlay, store
+from envbuilder import fs, lockfile, overlay, process, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.assembly import Assembled, assemble, link
 from envbuilder.base import Base, describe
 from envbuilder.composition import describe as describe_set
-from envbuilder.config import Config, Local, of_content, read
-from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError
+from envbuilder.config import Config, Local, PyPI, of_content, read
+from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError, UsageError
 from envbuilder.job import Job, Request
+from envbuilder.names import normalized
 from envbuilder.overlay import Part
 from envbuilder.planning import Change, changes
 from envbuilder.profile import Generation, Profile
@@ -60,6 +62,7 @@ def build(found: Scope, request: Request, report: Reporter) -> Outcome:
     make_home(found.layout)
     base = describe(found.interpreter, found.layout, found.env, engine=config.engine)
     profile = profile_of(found, base)
+    _require_known(request.upgrade, config, profile)
     with _building(profile, found, report):
         job = _job(found, config, base, profile, request, report)
         assembled = assemble(job)
@@ -174,6 +177,18 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
         overlay.seal(path, manifest)
 
 
+def _require_known(names: frozenset[str] | None, config: Config, profile: Profile) -> None:
+    """Refuse a name to upgrade that is neither a plugin's nor a package's of the newest set."""
+    newest = profiles.newest(profile)
+    known = {plugin.name for plugin in config.enabled} | {name for name, *_ in (newest.packages if newest else ())}
+    known |= {plugin.source.package for plugin in config.enabled if isinstance(plugin.source, PyPI)}
+    for name in sorted(names or ()):
+        if not {name, normalized(name)} & known:
+            near = get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else "see `vpm-env list`"
+            raise UsageError(f"there is no plugin or package `{name}` to upgrade", hint=hint)
+
+
 def read_config(found: Scope) -> Config:
     """Read the config in scope; raise `ConfigError` where there is none."""
     if found.config_file is None:
@@ -209,7 +224,7 @@ def _job(
         base=base,
         layout=found.layout,
         env=found.env,
-        uv=lambda: _uv(found, config, request),
+        uv=lambda: _uv(found, request, config),
         request=request,
         previous=lock,
         lock_file=lock_file,
@@ -232,9 +247,9 @@ def _record(job: Job, profile: Profile, assembled: Assembled, manifest: Manifest
         left_out=assembled.lock.left_out,
         reason="build",
     )
-    with open(job.config.file, "rb") as stream:
-        content = stream.read()
-    return profiles.add(profile, generation, config=content, lock=locks.dump(assembled.lock))
+    with open(job.config.file, encoding="utf-8-sig") as stream:
+        kept = process.without_credentials(stream.read())
+    return profiles.add(profile, generation, config=kept.encode(), lock=locks.dump(assembled.lock))
 
 
 def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
@@ -258,10 +273,14 @@ def _fingerprint(source: Local, job: Job) -> str:
     return fingerprint(source, job.env)
 
 
-def _uv(found: Scope, config: Config, request: Request) -> Uv:
+def _uv(found: Scope, request: Request, config: Config) -> Uv:
+    """Configure uv; for a kept config, which has no credentials, by the one in force where there is one."""
     from envbuilder.uv import configure  # a build whose lock fits and whose packages are there calls no uv
 
-    return configure(config, found.env, found.layout, offline=request.offline)
+    in_force = config
+    if config.sha256 != file_digest(config.file) and found.config_file and exists(found.config_file):
+        in_force = read(found.config_file, env=found.env)
+    return configure(in_force, found.env, found.layout, offline=request.offline)
 
 
 def _changes(profile: Profile, assembled: Assembled, found: Scope) -> tuple[Change, ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 _RUNNING: set[subprocess.Popen[str]] = set()
+_VARIABLES = re.compile(r"(?:[\w.-]*:)?\$\{\w+\}@|\$\{\w+\}(?::\$\{\w+\})?@|git@")
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
 
 
@@ -36,6 +37,11 @@ def redact(text: str, *, secrets: Sequence[str] = ()) -> str:
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "****")
     return _USERINFO.sub("****@", text)
+
+
+def without_credentials(text: str) -> str:
+    """Strike the user info out of URLs, but for names of variables: `${NAME}` says nothing."""
+    return _USERINFO.sub(lambda found: found[0] if _VARIABLES.fullmatch(found[0]) else "****@", text)
 
 
 def run(

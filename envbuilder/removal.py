@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from os.path import isdir, join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, startup
+from envbuilder import fs, gc, overlay, startup
+from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.errors import BaseError, HomeError
-from envbuilder.paths import LOCK_NAME
+from envbuilder.interpreter import Interpreter
+from envbuilder.paths import lock_name
 from envbuilder.scope import home, scope
 
 if TYPE_CHECKING:
@@ -44,20 +46,24 @@ class Removed:
 def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
     """Remove the hook from the base in scope, then everything of ours in the home.
 
-    Raise `HomeError` where the home is none that vpm-env made. Files that others put there stay, and so do the
-    config and its lock.
+    Raise `HomeError` where the home is none that vpm-env made, or a process uses an overlay of it. Files that others
+    put there stay, and so do the config, its lock, and the hooks of other bases.
     """
     layout = home(options, env)
+    ours = _ours(layout)
+    _require_unused(layout)
     left: list[str] = []
+    hook: tuple[str, ...] = ()
+    own_prefix = ""
     try:
         found = scope(options, env)
         left += _configs(found.config_file)
         base = describe(found.interpreter, None, env)
-        hook = _hook_files(startup.inspect(base)) if dry_run else startup.uninstall(base)
+        own_prefix = base.prefix
+        hook = startup.planned_removal(base) if dry_run else startup.uninstall(base)
     except BaseError as error:
-        hook = ()
         left.append(f"the hook, if there is one: {error.reason}")
-    ours = _ours(layout)
+    left += _other_hooks(layout, env, own_prefix)
     freed = gc.freed(ours)
     if not dry_run:
         for path in ours:
@@ -67,9 +73,31 @@ def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
     return Removed(paths=(*hook, *ours), bytes=freed, left=tuple(left))
 
 
-def _hook_files(hook: startup.HookStatus) -> tuple[str, ...]:
-    names = [name for name in _listdir(hook.folder) if name.startswith(("_vpm_env_", "vpm_env_hook-"))]
-    return tuple(join(hook.folder, name) for name in names)
+def _require_unused(layout: Layout) -> None:
+    for base_key, digest in overlay.all_overlays(layout):
+        if overlay.is_leased(layout, base_key, digest):
+            raise HomeError(
+                home=layout.home,
+                reason=f"is in use: a process imports from the overlay {digest[:12]}",
+                hint="end that process first, then uninstall",
+            )
+
+
+def _other_hooks(layout: Layout, env: Environment, own_prefix: str) -> list[str]:
+    """Say which other bases, that this home has sets for, have a hook that leads here."""
+    told = []
+    for profile in profiles.all_profiles(layout):
+        newest = profiles.newest(profile)
+        if newest is None or newest.base["prefix"] == own_prefix:
+            continue
+        python = newest.base["python"]
+        try:
+            hook = startup.inspect(describe(Interpreter(python=python, rule="history"), None, env))
+        except BaseError:
+            continue
+        if hook.installed and hook.home == layout.home:
+            told.append(f"the hook in `{hook.folder}`: `vpm-env hook uninstall --base {python}` removes it")
+    return sorted(set(told))
 
 
 def _ours(layout: Layout) -> list[str]:
@@ -83,7 +111,7 @@ def _ours(layout: Layout) -> list[str]:
 def _configs(config_file: str | None) -> list[str]:
     if config_file is None:
         return []
-    beside = join(os.path.dirname(config_file), LOCK_NAME)
+    beside = join(os.path.dirname(config_file), lock_name(config_file))
     return [path for path in (config_file, beside) if os.path.exists(path)]
 
 

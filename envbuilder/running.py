@@ -28,6 +28,10 @@ def run(found: Scope, command: list[str], *, number: int | None, report: Reporte
     profile = profile_of(found, base)
     generation = chosen(profile, number)
     path = found.layout.overlay(base.key, generation.digest)
+    try:
+        fs.hold_lease(os.path.join(path, overlay.LEASE))
+    except FileNotFoundError:
+        pass  # gc was faster; the next lines say so
     manifest = overlay.read(path)
     if manifest is None:
         raise ProfileError(
@@ -36,7 +40,6 @@ def run(found: Scope, command: list[str], *, number: int | None, report: Reporte
     for change in drifted(manifest, base, generation.number):
         report.warn(f"the base has changed: {change}; `vpm-env build` makes a set for it")
     variables = environment_for(path, base.scripts, f"{base.key}:{generation.digest}", found.env.variables)
-    fs.hold_lease(os.path.join(path, overlay.LEASE))
     try:
         process.become(command, env=variables)
     except FileNotFoundError:

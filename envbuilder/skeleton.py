@@ -7,6 +7,7 @@ It lies in the home's cache; deleting it costs the next build half a second.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from os.path import dirname, isfile, join
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from envbuilder.paths import Environment, Layout
 
 FORMAT = 1
-ACTIVATORS = "bash,fish,cshell"
+ACTIVATORS = "bash,fish"
+PROMPT = "vpm-env"
 _LAYER = join(dirname(__file__), "_layer.py")
 _BASH_SELF = '"$(cd "$(dirname "${BASH_SOURCE:-${(%):-%x}}")/.." > /dev/null && pwd -P)"'
 _COMPILE = (
@@ -62,7 +64,16 @@ def _name(base: Base) -> str:
 
 def _virtualenv(base: Base, path: str, layout: Layout, env: Environment) -> None:
     command = [sys.executable, "-m", "virtualenv", "--no-seed", "--no-periodic-update", "--no-vcs-ignore"]
-    command += ["--activators", ACTIVATORS, "--app-data", join(layout.cache, "virtualenv"), "--python", base.python]
+    command += [
+        "--activators",
+        ACTIVATORS,
+        "--prompt",
+        PROMPT,
+        "--app-data",
+        join(layout.cache, "virtualenv"),
+        "--python",
+        base.python,
+    ]
     variables = {name: value for name, value in env.variables.items() if not name.startswith(("PYTHON", "VIRTUALENV"))}
     # Neither the user's virtualenv.ini nor a user without a home may change what an overlay is.
     own = {"VPM_ENV_DISABLE": "1", "PYTHONDONTWRITEBYTECODE": "1", "VIRTUALENV_CONFIG_FILE": os.devnull}
@@ -106,19 +117,15 @@ def _baked_layer(base: Base) -> str:
 
 def _relocate(scripts: str, path: str) -> None:
     """Let activation scripts find the environment they lie in, instead of naming where they were made."""
-    places = {
-        "activate": (f"'{path}'", _BASH_SELF),
-        "activate.fish": (f"'{path}'", "(builtin realpath (status dirname)/..)"),
-    }
+    places = {"activate": _BASH_SELF, "activate.fish": "(builtin realpath (status dirname)/..)"}
     for name in sorted(os.listdir(scripts)):
         script = join(scripts, name)
         if os.path.islink(script) or not isfile(script):
             continue
         with open(script, encoding="utf-8") as stream:
             text = stream.read()
-        old, new = places.get(name, ("", ""))
-        if old:
-            text = text.replace(old, new).replace(path, new.strip('"'))
+        if name in places:
+            text = text.replace(f"'{path}'", places[name]).replace(shlex.quote(path), places[name])
         if path in text:
             fs.remove(script)
         else:

@@ -135,6 +135,14 @@ def uninstall(base: Base, *, reporter: Reporter | None = None) -> tuple[str, ...
         raise BaseError(f"the hook cannot be removed from `{base.purelib}`: {error}") from None
 
 
+def planned_removal(base: Base) -> tuple[str, ...]:
+    """Return the paths that `uninstall` would remove."""
+    folder = base.purelib
+    if not (exists(join(folder, PTH)) or files.dist_infos(folder)):
+        return ()
+    return tuple(join(folder, name) for name in sorted(_present(folder)))
+
+
 def inspect(base: Base) -> HookStatus:
     """Say what hook the base has, and what is wrong with it; writes and starts nothing."""
     folder = base.purelib

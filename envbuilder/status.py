@@ -114,11 +114,17 @@ def _verdict(
     if answer["state"] != "active":
         return str(answer["reason"] or answer["state"]), _way_forward(str(answer["state"]))
     if answer["digest"] != current.digest:
-        return (
-            f"the hook activates another set ({str(answer['digest'])[:12]})",
-            "unset `VPM_ENV_PIN`, and see `vpm-env hook status` for the home and profile that it knows",
-        )
+        return _another_set(found, profile, hook, str(answer["digest"]))
     return "", ""
+
+
+def _another_set(found: Scope, profile: Profile, hook: startup.HookStatus, digest: str) -> tuple[str, str]:
+    """Say why the hook activates another set than the current one of this home and profile."""
+    if (hook.home, hook.profile) != (profile.layout.home, profile.name):
+        why = f"the hook in the base is for the profile `{hook.profile}` of `{hook.home}`"
+        return why, "run `vpm-env hook install` for this one, or start the engine with `vpm-env run -- COMMAND`"
+    pinned = " by `VPM_ENV_PIN`" if found.env.get("VPM_ENV_PIN") else ""
+    return f"this environment is pinned{pinned} to another set ({digest[:12]})", "unset `VPM_ENV_PIN`"
 
 
 def ask_hook(found: Scope, base: Base) -> dict[str, Any] | None:

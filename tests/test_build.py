@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import kit
 import pytest
 
 from envbuilder import fs
+from envbuilder.errors import Busy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,7 +219,12 @@ def test_an_optional_plugin_that_does_not_load_is_left_out_loudly(vllm: kit.VpmE
     left = vllm("history", "--json").json["generations"][0]["left_out"]
     assert sorted(left) == ["broken", "nowhere"]
     assert "nowhere" in vllm("status").stdout
-    assert "nothing to do" in vllm("build").stderr
+    again = vllm("build").stderr
+    assert "nothing to do" in again
+    assert "without `nowhere` (optional)" in again
+    kit.wheel(index.folder, "nowhere-to-be-found", "1.0")
+    vllm("build", "--force", check=True)
+    assert sorted(vllm("history", "--json").json["generations"][-1]["left_out"]) == ["broken"]
 
 
 def test_a_plugin_that_does_not_load_leaves_current_as_it_is(vllm: kit.VpmEnv, index: kit.Index) -> None:
@@ -397,7 +404,7 @@ def test_gc_and_a_switch_keep_out_of_each_others_way(vllm: kit.VpmEnv, index: ki
     for done in (busy, *held_up):
         assert done.exit == 1
         assert "gave up after" in done.stderr
-    assert all(f"is held by process {os.getpid()}, for" in done.stderr for done in held_up)
+    assert all(f"is held by process {os.getpid()} (for" in done.stderr for done in held_up)
 
 
 def test_gc_says_what_it_frees_and_frees_it(vllm: kit.VpmEnv, index: kit.Index) -> None:
@@ -442,6 +449,85 @@ def test_uninstall_leaves_nothing_but_what_is_the_users(vllm: kit.VpmEnv, base: 
     assert "plugins.yaml" in done.stdout
     assert kit.tree_hash(base.prefix, ignore=()) == before
     assert not list(base.purelib.glob("*vpm_env*"))
+
+
+def test_uninstall_waits_for_nobody_and_names_other_hooks(
+    vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
+) -> None:
+    other = kit.base(tmp_path / "other-base")
+    kit.fake_vllm(other, "0.33.0")
+    publish(index, "one")
+    config(vllm, index, "one")
+    for python in (base.python, other.python):
+        vllm("hook", "install", "--base", python, check=True)
+        vllm("build", "--base", python, check=True)
+    words = [
+        *vllm.command,
+        "run",
+        "--base",
+        str(other.python),
+        "--",
+        "python",
+        "-c",
+        "print('up', flush=True); input()",
+    ]
+    user = subprocess.Popen(words, env=vllm.env, cwd=vllm.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert user.stdout is not None
+    user.stdout.readline()
+
+    refused = vllm("uninstall")
+    user.communicate(b"\n")
+    done = vllm("uninstall", check=True)
+
+    assert (refused.exit, "is in use" in refused.stderr) == (1, True)
+    assert f"`vpm-env hook uninstall --base {other.python}` removes it" in done.stdout
+    assert not vllm.home.exists()
+
+
+def test_two_configs_in_one_folder_have_a_lock_each(vllm: kit.VpmEnv, index: kit.Index) -> None:
+    for name in ("one", "two"):
+        publish(index, name)
+        text = f"index: {index.url}\nprofile: {name}\nplugins:\n  - {{name: {name}, source: pypi}}\n"
+        (vllm.folder / f"{name}.yaml").write_text(text)
+        vllm("build", "--config", f"{name}.yaml", check=True)
+
+    locked = [vllm("build", "--locked", "--force", "--config", f"{name}.yaml").exit for name in ("one", "two")]
+
+    assert locked == [0, 0]
+    assert {path.name for path in vllm.folder.glob("pylock*")} == {"pylock.one.toml", "pylock.two.toml"}
+
+
+def test_the_status_of_another_profile_than_the_hooks(vllm: kit.VpmEnv, index: kit.Index) -> None:
+    publish(index, "one")
+    publish(index, "two")
+    config(vllm, index, "one")
+    vllm("hook", "install", check=True)
+    vllm("build", check=True)
+    config(vllm, index, "two")
+    vllm("build", "--profile", "night", check=True)
+
+    status = vllm("status", "--profile", "night")
+
+    assert status.exit == 1
+    assert "the hook in the base is for the profile `default`" in status.stdout
+
+
+def test_a_name_to_upgrade_must_be_known(vllm: kit.VpmEnv, index: kit.Index) -> None:
+    publish(index, "one")
+    config(vllm, index, "one")
+
+    done = vllm("build", "--upgrade", "onne")
+
+    assert done.exit == 2
+    assert "there is no plugin or package `onne` to upgrade\n\nhint: did you mean `one`?" in done.stderr
+
+
+def test_who_holds_a_lock_is_known_after_many_waited(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    for _ in range(3):
+        with fs.locked(lock), pytest.raises(Busy) as busy, fs.locked(lock, wait=0):
+            pass
+        assert f"process {os.getpid()} (for " in busy.value.message
 
 
 def test_a_folder_that_is_no_home_is_never_removed(vllm: kit.VpmEnv, tmp_path: Path) -> None:

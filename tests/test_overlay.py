@@ -174,6 +174,19 @@ def test_activate_works_after_the_home_moved(layout: Layout, base: kit.Base, tmp
     assert shown.split() == [str(moved), f"{moved}/bin/python"]
 
 
+@pytest.mark.parametrize("name", ["o'brien", "a b", "$HOME", "naïve"])
+def test_activate_works_below_any_name(name: str, base: kit.Base, tmp_path: Path) -> None:
+    layout = Layout(home=str(tmp_path / name))
+    for path in (layout.store, layout.tmp, layout.trash):
+        os.makedirs(path)
+    made = make(layout, known(base, layout), put(layout, "upper", {"lib/upper.py": ""}))
+
+    words = 'source "$0"/bin/activate && echo "$VIRTUAL_ENV" "$VIRTUAL_ENV_PROMPT" && python -c "import upper"'
+    done = subprocess.run(["bash", "-c", words, made], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == (f"{made} vpm-env\n", "")
+
+
 def test_an_overlay_that_shares_its_packages_is_small(layout: Layout, base: kit.Base) -> None:
     """At most 64 KiB and 5 KiB for each package, besides scripts: on file systems that keep short links in inodes."""
     packages = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import kit
@@ -76,11 +77,16 @@ def test_credentials_work_and_appear_nowhere(vllm: kit.VpmEnv, tmp_path: Path) -
 
         done = vllm("build", "-v", "--json", env={"GIT_TOKEN": "git-s3cret"}, check=True)
         wrong = vllm("build", "--upgrade", env={"GIT_TOKEN": "wr0ng"})
+        for folder in ("overlays", "store", "sources"):
+            shutil.move(vllm.home / folder, tmp_path / folder)
+        again = vllm("switch", "1", env={"GIT_TOKEN": "git-s3cret", "UV_CACHE_DIR": str(tmp_path / "no-cache")})
 
-    kept = [path for path in vllm.home.rglob("*") if path.is_file() and "plugins.yaml" not in path.name]
+    kept = [path for path in vllm.home.rglob("*") if path.is_file()]
     texts = [path.read_bytes().decode("utf-8", "replace") for path in [*kept, vllm.folder / "pylock.plugins.toml"]]
     texts += [done.stdout, done.stderr, wrong.stdout, wrong.stderr]
     assert not [text[:200] for text in texts if "s3cret" in text or "wr0ng" in text]
+    assert "rebuilding it from its lock" in again.stderr
+    assert again.exit == 0, again.output
     assert wrong.exit == 1
     assert "`mine`" in wrong.stderr
 
