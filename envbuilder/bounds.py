@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
-
 from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from packaging.requirements import Requirement
 
     from envbuilder.base import Base
     from envbuilder.errors import Finding
@@ -26,7 +25,7 @@ _ONLY_WITH_EXTRA = re.compile(r";(?!.*\bor\b).*\bextra\s*==")
 
 def needs_of(subjects: Sequence[Subject], base: Base) -> Needs:
     """Return package → what it requires on the base's interpreter, without extras."""
-    markers = _markers(base)
+    markers = {"extra": "", **base.markers}
     return {subject.name: list(_required(subject, markers)) for subject in subjects}
 
 
@@ -59,27 +58,13 @@ def unmet(
                 yield _finding(subject, requirement, has, waived=name in waived)
 
 
-def _markers(base: Base) -> dict[str, str]:
-    system, _, rest = base.platform.partition("-")
-    darwin = system.startswith("macosx")
-    return {
-        "extra": "",
-        "implementation_name": "cpython",
-        "implementation_version": base.version,
-        "os_name": "posix",
-        "platform_machine": rest.rpartition("-")[2],
-        "platform_python_implementation": "CPython",
-        "platform_system": "Darwin" if darwin else "Linux",
-        "python_full_version": base.version,
-        "python_version": base.python_version,
-        "sys_platform": "darwin" if darwin else "linux",
-    }
-
-
 def _required(subject: Subject, markers: dict[str, str]) -> Iterator[Requirement]:
-    for line in subject.package.requires:
-        if _ONLY_WITH_EXTRA.search(line):
-            continue
+    lines = [line for line in subject.package.requires if not _ONLY_WITH_EXTRA.search(line)]
+    if not lines:
+        return
+    from packaging.requirements import InvalidRequirement, Requirement  # many packages require nothing
+
+    for line in lines:
         try:
             requirement = Requirement(line)
         except InvalidRequirement:
@@ -89,6 +74,8 @@ def _required(subject: Subject, markers: dict[str, str]) -> Iterator[Requirement
 
 
 def _is_met(requirement: Requirement, version: str | None) -> bool:
+    from packaging.version import InvalidVersion, Version
+
     if version is None:
         return False
     try:

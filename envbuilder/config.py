@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from os.path import abspath
 from typing import TYPE_CHECKING, Any
 
@@ -94,18 +94,21 @@ class Config:
     find_links: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    digest: str = field(init=False)
+    """Names what is asked for: 64 hex digits over all that can change the answer, and nothing else.
+
+    Comments, the order of keys and of plugins, disabled plugins and the file's own path do not count.
+    """
 
     @property
     def enabled(self) -> tuple[Plugin, ...]:
         """The plugins that are not switched off."""
         return tuple(plugin for plugin in self.plugins if plugin.enabled)
 
-    @property
-    def digest(self) -> str:
-        """Name what is asked for: 64 hex digits over all that can change the answer, and nothing else.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self._digest())
 
-        Comments, the order of keys and of plugins, disabled plugins and the file's own path do not count.
-        """
+    def _digest(self) -> str:
         return sha256_of(
             {
                 "base": self.base,
@@ -279,6 +282,6 @@ def _is_enabled(entry: Fields) -> bool:
 
 def _record(plugin: Plugin) -> dict[str, Any]:
     """Return what counts of a plugin, as plain data."""
-    record = asdict(plugin)
-    record["source"] = {"kind": type(plugin.source).__name__.lower(), **record["source"]}
-    return {name: value for name, value in record.items() if name not in ("place", "enabled")}
+    record = {name: getattr(plugin, name) for name in plugin.__slots__ if name not in ("place", "enabled")}
+    source = {name: getattr(plugin.source, name) for name in plugin.source.__slots__}
+    return {**record, "source": {"kind": type(plugin.source).__name__.lower(), **source}}

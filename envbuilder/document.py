@@ -35,8 +35,10 @@ _FLOAT = re.compile(
     r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Ranges, not regular expressions: to compile a class of all Unicode takes longer than to start Python twice.
+_ALLOWED = ((0x20, 0x7E), (0xA0, 0xD7FF), (0xE000, 0xFEFE), (0xFF00, 0xFFFD), (0x10000, 0x10FFFF))
+_ALSO_ALLOWED = frozenset("\t\n\r\x85")
+_HIDDEN = ((0, 0x1F), (0x7F, 0x9F), (0x2028, 0x202E), (0x2066, 0x2069), (0xD800, 0xDFFF))
 
 
 class Scalar(NamedTuple):
@@ -107,7 +109,7 @@ def shown(text: str) -> str:
 
 def has_hidden(text: str) -> bool:
     """Tell whether `text` holds a control character or another that a terminal obeys instead of showing."""
-    return _HIDDEN.search(text) is not None
+    return any(_is_within(letter, _HIDDEN) for letter in set(text))
 
 
 class _LimitError(Exception):
@@ -243,11 +245,17 @@ def _decode(content: bytes, file: str) -> str:
         what = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         place = _place_after(content[:start].decode("utf-8", "replace").lstrip("\ufeff"), file)
         raise ConfigError((Problem(place, "", f"the file is {what}; save it as UTF-8"),)) from None
-    if found := _FORBIDDEN.search(text):
-        what = f"the character U+{ord(found[0]):04X} is not allowed in YAML"
-        wide = "; is the file UTF-16? save it as UTF-8" if found[0] == "\0" else ""
-        raise ConfigError((Problem(_place_after(text[: found.start()], file), "", what + wide),))
+    forbidden = {letter for letter in set(text) - _ALSO_ALLOWED if not _is_within(letter, _ALLOWED)}
+    if forbidden:
+        at = min(map(text.index, forbidden))
+        what = f"the character U+{ord(text[at]):04X} is not allowed in YAML"
+        wide = "; is the file UTF-16? save it as UTF-8" if text[at] == "\0" else ""
+        raise ConfigError((Problem(_place_after(text[:at], file), "", what + wide),))
     return text
+
+
+def _is_within(letter: str, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(first <= ord(letter) <= last for first, last in ranges)
 
 
 def _place_after(text: str, file: str) -> Place:
