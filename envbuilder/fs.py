@@ -24,6 +24,22 @@ DEFAULT_WAIT = 300.0
 """Seconds to wait for a lock, unless `VPM_ENV_LOCK_TIMEOUT` says otherwise."""
 
 
+def names_in(path: StrPath) -> list[str]:
+    """List the names in a directory, sorted; none where there is no directory."""
+    try:
+        return sorted(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def target_of(path: StrPath) -> str:
+    """Return what a symlink says; "" where there is none."""
+    try:
+        return os.readlink(os.fspath(path))
+    except OSError:
+        return ""
+
+
 def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     """Make a directory and its parents; one that is there already is fine."""
     os.makedirs(path, mode=mode, exist_ok=True)

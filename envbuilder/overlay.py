@@ -98,8 +98,8 @@ def python(layout: Layout, base_key: str, digest: str) -> str:
 
 def all_overlays(layout: Layout) -> Iterator[tuple[str, str]]:
     """Name every overlay directory, finished or not: `(base key, digest)`."""
-    for base_key in sorted(_listdir(layout.overlays)):
-        for digest in sorted(_listdir(join(layout.overlays, base_key))):
+    for base_key in fs.names_in(layout.overlays):
+        for digest in fs.names_in(join(layout.overlays, base_key)):
             yield base_key, digest
 
 
@@ -167,7 +167,7 @@ def _tree(package: Package, layout: Layout) -> Tree:
     short = package.key[:SHORT]
     return Tree(
         path=join(layout.store, lib),
-        target=f"store/{short}" if _readlink(join(layout.store, short)) == lib else f"store/{lib}",
+        target=f"store/{short}" if fs.target_of(join(layout.store, short)) == lib else f"store/{lib}",
         physical=frozenset(package.physical),
     )
 
@@ -201,7 +201,7 @@ def _write_scripts(folder: str, packages: tuple[Package, ...], layout: Layout) -
             script = entry_script(value)
             if script and "/" not in name:
                 _write_script(join(folder, name), script)
-        for name in _listdir(join(layout.package(package.key), "bin")):
+        for name in fs.names_in(join(layout.package(package.key), "bin")):
             with open(join(layout.package(package.key), "bin", name), "rb") as stream:
                 _write_script(join(folder, name), portable(stream.read()))
 
@@ -232,17 +232,3 @@ def _link_data(path: str, packages: tuple[Package, ...], layout: Layout) -> None
             if not os.path.lexists(at):
                 fs.make_dirs(dirname(at))
                 fs.link(link_text(entry, depth=depth), at)
-
-
-def _readlink(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _listdir(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -113,13 +113,13 @@ def changing(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterat
 
 def current(profile: Profile) -> int | None:
     """Return the number of the current generation; None where there is none."""
-    name = basename(_readlink(profile.current) or "")
+    name = basename(fs.target_of(profile.current))
     return int(name) if name.isdigit() else None
 
 
 def numbers(profile: Profile) -> list[int]:
     """List the numbers of all generations, collected ones included, ascending."""
-    names = (name[:-5] for name in _listdir(join(profile.path, "generations")) if name.endswith(".json"))
+    names = (name[:-5] for name in fs.names_in(join(profile.path, "generations")) if name.endswith(".json"))
     return sorted(int(name) for name in names if name.isdigit())
 
 
@@ -249,22 +249,15 @@ def is_on_disk(profile: Profile, generation: Generation) -> bool:
 
 def all_profiles(layout: Layout) -> Iterator[Profile]:
     """Name every profile for every base."""
-    for name in sorted(_listdir(layout.profiles)):
-        for base_key in sorted(_listdir(join(layout.profiles, name))):
+    for name in fs.names_in(layout.profiles):
+        for base_key in fs.names_in(join(layout.profiles, name)):
             yield Profile(layout=layout, name=name, base_key=base_key)
 
 
 def _point(profile: Profile, number: int, digest: str) -> None:
     target = os.path.relpath(profile.layout.overlay(profile.base_key, digest), join(profile.path, "generations"))
-    if _readlink(profile.pointer(number)) != target:
+    if fs.target_of(profile.pointer(number)) != target:
         fs.replace_symlink(profile.pointer(number), target)
-
-
-def _readlink(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
 
 
 def _pushed(numbers_then: list[int], number: int) -> list[int]:
@@ -283,10 +276,3 @@ def _read_order(profile: Profile) -> dict[str, Any]:
         return record if is_sealed(record) else empty
     except (OSError, ValueError, TypeError):
         return empty
-
-
-def _listdir(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

@@ -69,7 +69,7 @@ def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
         for path in ours:
             fs.remove_tree(path)
         fs.remove_empty_dir(layout.home)
-    left += [join(layout.home, name) for name in _listdir(layout.home) if name not in _OURS]
+    left += [join(layout.home, name) for name in fs.names_in(layout.home) if name not in _OURS]
     return Removed(paths=(*hook, *ours), bytes=freed, left=tuple(left))
 
 
@@ -104,7 +104,7 @@ def _ours(layout: Layout) -> list[str]:
     if isdir(layout.home) and os.listdir(layout.home) and not os.path.exists(layout.format):
         raise HomeError(home=layout.home, reason="was not made by vpm-env: it has no `format` file")
     # The format file goes last: a removal that was interrupted is gone on with by the next.
-    names = [name for name in _listdir(layout.home) if name in _OURS]
+    names = [name for name in fs.names_in(layout.home) if name in _OURS]
     return [join(layout.home, name) for name in sorted(names, key=lambda name: name == "format")]
 
 
@@ -113,10 +113,3 @@ def _configs(config_file: str | None) -> list[str]:
         return []
     beside = join(os.path.dirname(config_file), lock_name(config_file))
     return [path for path in (config_file, beside) if os.path.exists(path)]
-
-
-def _listdir(path: str) -> list[str]:
-    try:
-        return sorted(os.listdir(path))
-    except FileNotFoundError:
-        return []

@@ -134,7 +134,7 @@ def get(layout: Layout, key: str) -> Package | None:
 
 def keys(layout: Layout) -> list[str]:
     """Name every package in the store, damaged ones too."""
-    return sorted(name for name in _listdir(layout.store) if _KEY.fullmatch(name))
+    return sorted(name for name in fs.names_in(layout.store) if _KEY.fullmatch(name))
 
 
 def verify_package(layout: Layout, key: str) -> list[str]:
@@ -165,7 +165,7 @@ def discard(layout: Layout, keys: Collection[str]) -> None:
     """Move packages to the trash, with their aliases and what leads to them."""
     if not keys:
         return
-    for name in _listdir(layout.sources):
+    for name in fs.names_in(layout.sources):
         if _key_in(join(layout.sources, name)) in keys:
             fs.remove(join(layout.sources, name))
     fs.make_dirs(layout.trash)
@@ -326,7 +326,3 @@ def _unless_failed(results: list[Result]) -> list[Package]:
     if errors:
         raise errors[0]
     return [result for result in results if isinstance(result, Package)]
-
-
-def _listdir(path: str) -> list[str]:
-    return os.listdir(path) if isdir(path) else []

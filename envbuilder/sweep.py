@@ -155,7 +155,4 @@ def _verify_profile(profile: profiles.Profile) -> list[str]:
 
 
 def _listed(folder: str) -> list[str]:
-    try:
-        return [join(folder, name) for name in sorted(os.listdir(folder))]
-    except FileNotFoundError:
-        return []
+    return [join(folder, name) for name in fs.names_in(folder)]

@@ -106,7 +106,7 @@ def settle(target: str) -> None:
 def _site_packages(prefix: str, package: str) -> str:
     """Find the one site-packages; an installer told to use a prefix lays it out as a virtual environment."""
     for library in ("lib", "lib64"):
-        for folder in sorted(_listdir(join(prefix, library))):
+        for folder in fs.names_in(join(prefix, library)):
             if isdir(join(prefix, library, folder, "site-packages")):
                 return join(prefix, library, folder, "site-packages")
     raise PackageError(package=package, problems=("it installs nothing",))
@@ -143,7 +143,7 @@ def _move(prefix: str, site: str, target: str) -> None:
     """Sort the staged files into rooms: site-packages, scripts, headers; what is left are data files."""
     fs.make_dirs(target)
     fs.rename(site, join(target, "lib"))
-    headers = [join("include", "site", folder) for folder in _listdir(join(prefix, "include", "site"))]
+    headers = [join("include", "site", folder) for folder in fs.names_in(join(prefix, "include", "site"))]
     for staged, room in [("bin", "bin"), *((folder, "include") for folder in headers)]:
         if isdir(join(prefix, staged)) and not isdir(join(target, room)):
             fs.rename(join(prefix, staged), join(target, room))
@@ -236,7 +236,3 @@ def _looks_outside(lib: str, folder: str, path: str) -> bool:
         if relative != entry and not aim.startswith(".") and not isdir(join(lib, aim)):
             return True
     return False
-
-
-def _listdir(path: str) -> list[str]:
-    return os.listdir(path) if isdir(path) else []
