@@ -9,7 +9,6 @@ from envbuilder import fs
 from envbuilder.audit import audit
 from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
 from envbuilder.errors import AuditError, ProbeError
-from envbuilder.probe import Entry, probe
 from envbuilder.subject import Subject
 
 if TYPE_CHECKING:
@@ -43,12 +42,20 @@ def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...
 def probed(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
     """Import every plugin's entry points in a fresh process; raise `ProbeError` for those that do not load."""
     plugins = {member.name: member.plugin for member in manifest.members}
-    entries = tuple(
-        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""))
-        for group, points in sorted(manifest.entry_points.items())
+    points = [
+        (group, name, value, package)
+        for group, named in sorted(manifest.entry_points.items())
         if group not in SCRIPT_GROUPS and is_plugin_group(group, job.base.engine)
-        for name, (value, package) in sorted(points.items())
-    )
+        for name, (value, package) in sorted(named.items())
+    ]
+    if not points:
+        return ()
+    from envbuilder.probe import Entry, probe  # a set of libraries has nothing to import
+
+    entries = [
+        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""))
+        for group, name, value, package in points
+    ]
     with fs.staging(job.layout.tmp) as empty, job.report.stage("probing", total=len(entries)):
         python = os.path.join(path, "bin", "python")
         results = probe(python, entries, env=job.env, cwd=empty)

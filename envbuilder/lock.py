@@ -7,6 +7,7 @@ same for the same answer, and readable by other tools. What PEP 751 has no field
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass, field
@@ -15,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from envbuilder.errors import LockError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from envbuilder.base import Base
+    from envbuilder.fs import StrPath
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -121,14 +121,15 @@ def parse(text: str, *, path: str) -> Lock:
         raise LockError(path=path, reason=f"is not a lock of vpm-env ({error!r})") from None
 
 
-def read(path: Path) -> Lock | None:
+def read(path: StrPath) -> Lock | None:
     """Read a lock file; None where there is none. Raise `LockError` for one that cannot be used."""
     try:
-        return parse(path.read_text(encoding="utf-8"), path=str(path))
+        with open(path, encoding="utf-8") as stream:
+            return parse(stream.read(), path=os.fspath(path))
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise LockError(path=str(path), reason=f"cannot be read: {error}") from None
+        raise LockError(path=os.fspath(path), reason=f"cannot be read: {error}") from None
 
 
 def single(package: LockedPackage) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from os.path import join
-from pathlib import Path
+from os.path import dirname, exists, join
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 def previous(config: Config, base: Base, profile: Profile) -> tuple[Lock | None, str]:
     """Return the lock for such a base and where it is: beside the config, else in the home."""
     name = lock_name(config.file)
-    beside, in_home = Path(config.file).parent / name, Path(profile.path) / name
+    beside, in_home = join(dirname(config.file), name), join(profile.path, name)
     lock = locks.read(beside)
     ours = lock is None or is_for(lock, base)
-    if ours and (beside.exists() or os.access(beside.parent, os.W_OK)):
-        return lock, str(beside)
-    return locks.read(in_home), str(in_home)
+    if ours and (exists(beside) or os.access(dirname(beside), os.W_OK)):
+        return lock, beside
+    return locks.read(in_home), in_home
 
 
 def is_for(lock: Lock, base: Base) -> bool:
@@ -44,7 +43,7 @@ def write(job: Job, profile: Profile, lock: Lock) -> str:
         return job.lock_file
     for path in dict.fromkeys((job.lock_file, in_home)):
         try:
-            fs.make_dirs(os.path.dirname(path))
+            fs.make_dirs(dirname(path))
             fs.write_atomic(path, text.encode())
             return path
         except OSError as error:

@@ -6,9 +6,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from difflib import get_close_matches
 from os.path import exists, join
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, lockfile, overlay, process, store
@@ -133,7 +131,7 @@ def rebuild(found: Scope, report: Reporter) -> Any:
     def make(profile: Profile, generation: Generation) -> None:
         report.note(f"generation {generation.number} was collected; rebuilding it from its lock")
         base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
-        lock = locks.read(Path(profile.file(generation.number, "pylock.toml")))
+        lock = locks.read(profile.file(generation.number, "pylock.toml"))
         if lock is None:
             raise ProfileError(f"generation {generation.number} was collected, and its lock is gone")
         with open(profile.file(generation.number, "plugins.yaml"), "rb") as stream:
@@ -184,6 +182,8 @@ def _require_known(names: frozenset[str] | None, config: Config, profile: Profil
     known |= {plugin.source.package for plugin in config.enabled if isinstance(plugin.source, PyPI)}
     for name in sorted(names or ()):
         if not {name, normalized(name)} & known:
+            from difflib import get_close_matches  # only a mistake pays for it
+
             near = get_close_matches(name, sorted(known), n=1)
             hint = f"did you mean `{near[0]}`?" if near else "see `vpm-env list`"
             raise UsageError(f"there is no plugin or package `{name}` to upgrade", hint=hint)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from envbuilder.errors import CommandFailed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
@@ -59,6 +59,8 @@ def run(
     `timeout` (seconds) is over or this process is interrupted. A command that cannot be started ends with code 127,
     one that ran out of time with code 124.
     """
+    import subprocess  # many a build starts no process
+
     try:
         child = subprocess.Popen(
             list(command),
