@@ -22,7 +22,7 @@ from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
     from envbuilder.base import Base
-    from envbuilder.config import Plugin
+    from envbuilder.config import Config, Plugin
     from envbuilder.job import Job
     from envbuilder.lock import LockedPackage
     from envbuilder.manifest import Manifest, ProbeResult
@@ -42,7 +42,6 @@ class Assembled:
     lock: Lock
     packages: dict[str, Package]
     manifest: Manifest | None
-    fresh: bool
 
 
 def assemble(job: Job) -> Assembled:
@@ -67,7 +66,7 @@ def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
     plugins = tuple(plugin for plugin in job.config.enabled if plugin.name not in left_out)
     with fs.staging(job.layout.tmp) as scratch:
         try:
-            built = _build_sources(job, plugins, scratch)
+            built = build_sources(job, plugins, scratch)
         except SourceError as error:
             raise _with_the_rest(error, job, plugins, scratch) from None
         lock = _answer(job, plugins, built, left_out, scratch)
@@ -75,12 +74,11 @@ def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
         _require_same(job, lock)
     if job.request.dry_run:
         rest = [locked for locked in lock.packages if not locked.is_built]
-        stored = store.known(rest, base=job.base, layout=job.layout)
+        stored = store.known(rest, base=job.base, layout=job.layout, not_isolated=_not_isolated(job.config))
         stored |= {package.name: package for package, _ in built.values()}
-        return Assembled(lock=lock, packages=stored, manifest=None, fresh=False)
-    packages = _fill(job, lock, built)
-    manifest, fresh = _link(job, lock, packages)
-    return Assembled(lock=lock, packages=packages, manifest=manifest, fresh=fresh)
+        return Assembled(lock=lock, packages=stored, manifest=None)
+    packages = fill(job, lock, built)
+    return Assembled(lock=lock, packages=packages, manifest=_link(job, lock, packages))
 
 
 def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], scratch: str) -> VpmError:
@@ -93,7 +91,7 @@ def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], sc
     return error
 
 
-def _build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
+def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
     """Fetch and build git and local plugins: the resolver needs to know what they require."""
     named = tuple(plugin for plugin in plugins if isinstance(plugin.source, (Git, Local)))
     if not named:
@@ -166,15 +164,11 @@ def _require_same(job: Job, lock: Lock) -> None:
         raise ChangesNeeded(lock=job.lock_file, changes=lock_changes(job.previous, lock))
 
 
-def _fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
+def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     """Bring every package of the lock into the store."""
     packages = {locked.name: package for package, locked in built.values()}
     wanted = tuple(locked for locked in lock.packages if locked.name not in packages)
-    not_isolated = frozenset(
-        plugin.source.package
-        for plugin in job.config.enabled
-        if isinstance(plugin.source, PyPI) and not plugin.build_isolation
-    )
+    not_isolated = _not_isolated(job.config)
     packages |= store.known(wanted, base=job.base, layout=job.layout, not_isolated=not_isolated)
     lacking = [locked for locked in wanted if locked.name not in packages]
     if lacking:
@@ -185,7 +179,16 @@ def _fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     return packages
 
 
-def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> tuple[Manifest, bool]:
+def _not_isolated(config: Config) -> frozenset[str]:
+    """Name the packages of indexes that are built with what the base has in view."""
+    return frozenset(
+        plugin.source.package
+        for plugin in config.enabled
+        if isinstance(plugin.source, PyPI) and not plugin.build_isolation
+    )
+
+
+def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
     """Make the overlay, check it and seal it; one that is sealed already is only audited again."""
     parts = tuple(
         Part(package=packages[locked.name], override=locked.override)
@@ -193,19 +196,18 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> tuple[Manifest,
     )
     manifest = describe(lock, parts, job.base)
     path = job.layout.overlay(job.base.key, manifest.digest)
-    flock = os.path.join(job.layout.flocks, f"overlay-{job.base.key}-{manifest.digest}")
-    with fs.locked(flock):
+    with fs.locked(job.layout.overlay_lock(job.base.key, manifest.digest)):
         findings = audited(job, lock, parts)
         known = overlay.read(path)
         if known is not None and not job.request.force:
-            return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided), False
+            return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided)
         if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
             _require_unused(job, manifest.digest)
             with job.report.stage("linking", minor=True):
                 link(job.layout, job.base, job.env, parts, path)
         sealed = replace(manifest, findings=findings, probe=_probe_or_discard(job, manifest, path))
         overlay.seal(path, sealed)
-    return sealed, True
+    return sealed
 
 
 def _require_unused(job: Job, digest: str) -> None:

@@ -228,8 +228,3 @@ def stage_line(verb: str, steps: int, size: int, seconds: float) -> str:
     done = [counted(steps, "package")] if steps else []
     done += [size_text(size)] if size else []
     return f"{verb}: {', '.join([*done, f'{seconds:.1f} s'])}"
-
-
-def one_of(words: Sequence[str]) -> str:
-    """Join words for a sentence: `a, b or c`."""
-    return " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else "".join(words)

@@ -115,13 +115,6 @@ def copy_file(source: StrPath, target: StrPath, *, mode: int | None = None) -> N
     os.chmod(target, stat.S_IMODE(os.stat(source).st_mode) if mode is None else mode)
 
 
-def copy_tree(source: StrPath, target: StrPath) -> None:
-    """Copy a tree as it is, symlinks as symlinks."""
-    import shutil  # no hot verb copies
-
-    shutil.copytree(source, target, symlinks=True)
-
-
 def set_mode(path: StrPath, mode: int) -> None:
     """Set a file's permission bits."""
     os.chmod(path, mode)

@@ -80,6 +80,10 @@ class Layout(NamedTuple):
     def overlay(self, base_key: str, digest: str) -> str:
         return join(self.overlays, base_key, digest)
 
+    def overlay_lock(self, base_key: str, digest: str) -> str:
+        """The flock of whoever makes an overlay; two profiles may want the same."""
+        return join(self.flocks, f"overlay-{base_key}-{digest}")
+
     def profile(self, name: str, base_key: str) -> str:
         return join(self.profiles, name, base_key)
 

@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lockfile, overlay, process, store
+from envbuilder import fs, lockfile, overlay, process
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
-from envbuilder.assembly import Assembled, assemble, link
+from envbuilder.assembly import Assembled, assemble, build_sources, fill, link
 from envbuilder.base import Base, describe
 from envbuilder.composition import describe as describe_set
 from envbuilder.config import Config, Local, PyPI, of_content, read
@@ -144,24 +144,12 @@ def rebuild(found: Scope, report: Reporter) -> Any:
 
 
 def _remake(job: Job, generation: Generation, lock: Lock) -> None:
-    from envbuilder import sources  # rebuilding is rare
-
+    from_source = {locked.plugin for locked in lock.packages if locked.is_built}
     with fs.staging(job.layout.tmp) as scratch:
-        from_source = {locked.plugin for locked in lock.packages if locked.is_built}
-        named = tuple(plugin for plugin in job.config.enabled if plugin.name in from_source)
-        fetched = sources.fetch(
-            named, layout=job.layout, env=job.env, previous=lock, upgrade=False, offline=False, scratch=scratch
+        built = build_sources(
+            job, tuple(plugin for plugin in job.config.enabled if plugin.name in from_source), scratch
         )
-        built = store.add_all_built(
-            [(fetched[plugin.name], plugin) for plugin in named],
-            base=job.base,
-            layout=job.layout,
-            uv=job.uv(),
-            report=job.report,
-        )
-    packages = {locked.name: package for package, locked in built.values()}
-    rest = tuple(locked for locked in lock.packages if locked.name not in packages)
-    packages |= store.add_all(rest, base=job.base, layout=job.layout, uv=job.uv(), report=job.report)
+    packages = fill(job, lock, built)
     parts = tuple(Part(package=packages[locked.name], override=locked.override) for locked in lock.packages)
     manifest = describe_set(lock, parts, job.base)
     if manifest.digest != generation.digest:
@@ -170,7 +158,7 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
             hint="`vpm-env build` makes a set of what there is now",
         )
     path = job.layout.overlay(job.base.key, manifest.digest)
-    with fs.locked(join(job.layout.flocks, f"overlay-{job.base.key}-{manifest.digest}")):
+    with fs.locked(job.layout.overlay_lock(job.base.key, manifest.digest)):
         link(job.layout, job.base, job.env, parts, path)
         overlay.seal(path, manifest)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from envbuilder.scope import Options
 
 _OURS = (
-    "bases",
     "cache",
     "flocks",
     "format",

@@ -30,11 +30,6 @@ def entry_script(value: str) -> bytes | None:
     return (HEAD + body).encode()
 
 
-def is_python(script: bytes) -> bool:
-    """Tell whether a script's first line asks for a python."""
-    return _PYTHON.match(script) is not None
-
-
 def portable(script: bytes) -> bytes:
     """Give a python script the polyglot head in place of its first line; return any other as it is."""
     found = _PYTHON.match(script)

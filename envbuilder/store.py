@@ -39,14 +39,6 @@ _COMPILED = ".compiled-"
 """Files whose names say for which interpreters a package's modules are compiled; in no key."""
 
 
-def add_locked(
-    locked: LockedPackage, *, base: Base, layout: Layout, uv: Uv, report: Reporter, build_isolation: bool = True
-) -> Package:
-    """Bring one package of an index into the store; one that is there already needs no network."""
-    not_isolated = frozenset() if build_isolation else frozenset({locked.name})
-    return add_all([locked], base=base, layout=layout, uv=uv, report=report, not_isolated=not_isolated)[locked.name]
-
-
 def add_all(
     locked: Iterable[LockedPackage],
     *,
@@ -85,13 +77,6 @@ def known(
     return found
 
 
-def add_built(
-    source: Source, *, plugin: Plugin, base: Base, layout: Layout, uv: Uv, report: Reporter
-) -> tuple[Package, LockedPackage]:
-    """Bring one git or local source into the store, built where it is no wheel: the package and its lock entry."""
-    return add_all_built([(source, plugin)], base=base, layout=layout, uv=uv, report=report)[plugin.name]
-
-
 def add_all_built(
     sources: Iterable[tuple[Source, Plugin]], *, base: Base, layout: Layout, uv: Uv, report: Reporter
 ) -> dict[str, tuple[Package, LockedPackage]]:
@@ -105,20 +90,6 @@ def add_all_built(
         plugin.name: (package, orders.entry(package, source, plugin))
         for (source, plugin), package in zip(wanted, made, strict=True)
     }
-
-
-def missing(locked: Iterable[LockedPackage], *, base: Base, layout: Layout, uv: Uv, report: Reporter) -> list[str]:
-    """Add what can be had, and name the files that cannot: with `uv` offline, those that no cache has."""
-    from envbuilder import build, orders  # see `add_all`
-
-    wanted = list(locked)
-    ordered = [orders.of_locked(package, base=base, uv=uv, build_isolation=True) for package in wanted]
-    results = _have(ordered, base=base, layout=layout, report=report)
-    return [
-        build.file_name(package)
-        for package, result in zip(wanted, results, strict=True)
-        if isinstance(result, SourceError)
-    ]
 
 
 def get(layout: Layout, key: str) -> Package | None:

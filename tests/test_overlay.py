@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 
-from envbuilder import overlay, scripts
+from envbuilder import overlay
 from envbuilder.base import describe
 from envbuilder.digest import sha256_bytes
 from envbuilder.interpreter import Interpreter
@@ -254,7 +254,7 @@ def test_a_script_never_replaces_the_interpreter(layout: Layout, base: kit.Base)
     made = make(layout, known(base, layout), package)
 
     assert (made / "bin" / "python").is_symlink()
-    assert not scripts.is_python((made / "bin" / "python3").read_bytes()[:64])
+    assert (made / "bin" / "python3").is_symlink()
 
 
 def test_a_short_name_that_is_another_packages_is_not_used(layout: Layout, base: kit.Base) -> None:

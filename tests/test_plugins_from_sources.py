@@ -219,3 +219,18 @@ def test_a_collected_set_with_a_git_plugin_is_rebuilt_from_its_lock(vllm: kit.Vp
 
     assert "rebuilding it from its lock" in done.stderr
     assert served(vllm)[0] == "first"
+
+
+def test_a_set_that_was_built_with_the_base_in_view_is_rebuilt_so(
+    vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
+) -> None:
+    kit.install(base, kit.wheel(tmp_path / "lower", "lower", files={"lower.py": ""}))
+    kit.sdist(index.folder, "native", build_code="import lower")
+    vllm.config(f"index: {index.url}\nplugins:\n  - {{name: native, source: pypi, build_isolation: false}}\n")
+    vllm("build", check=True)
+    for folder in ("overlays", "store", "sources"):
+        shutil.move(vllm.home / folder, tmp_path / folder)
+
+    done = vllm("switch", "1", check=True)
+
+    assert "rebuilding it from its lock" in done.stderr

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from envbuilder.scripts import entry_script, is_python, portable
+from envbuilder.scripts import entry_script, portable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,4 +73,3 @@ def test_a_wheels_shell_script_stays_as_it_is() -> None:
     shell = b"#!/bin/sh\necho python\n"
 
     assert portable(shell) == shell
-    assert not is_python(shell)
