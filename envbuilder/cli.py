@@ -10,7 +10,8 @@ import argparse
 import sys
 
 from envbuilder import __version__
-from envbuilder.commands import GROUPS, VERBS, Verb
+from envbuilder.arguments import Call
+from envbuilder.commands import GROUPS, VERBS, Verb, run_of
 from envbuilder.console import Console, plain
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.paths import environment
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(words)
         options = Options(config=arguments.config, base=arguments.base, home=arguments.home, profile=arguments.profile)
-        return VERBS[arguments.verb].run(arguments, options, env, console)
+        return run_of(VERBS[arguments.verb]).call(Call(arguments, options, env, console))
     except VpmError as error:
         if "--json" in words:
             fields = {name: value for name, value in vars(error).items() if name != "hint"}
@@ -118,7 +119,7 @@ def _verb_parser(verb: Verb) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False, formatter_class=_Formatter
     )
-    verb.arguments(parser)
+    run_of(verb).takes(parser)
     helps = {left.split()[0]: right for left, right in _GLOBAL_HELP}
     own = parser.add_argument_group("options of every verb")
     for name in _OWN_OPTIONS:

@@ -98,7 +98,12 @@ def rooms(names: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "own"), [(("rollback",), {"switching"}), (("switch", "1"), {"switching"}), (("build",), {"unchanged"})]
+    ("words", "own"),
+    [
+        (("rollback",), {"switching", "verbs_move"}),
+        (("switch", "1"), {"switching", "verbs_move"}),
+        (("build",), {"unchanged", "verbs_make"}),
+    ],
 )
 def test_a_hot_verb_imports_what_it_needs_and_no_more(
     words: tuple[str, ...], own: set[str], two_generations: kit.VpmEnv, bare: kit.Base

@@ -1,0 +1,117 @@
+"""The verbs that make a set."""
+
+from __future__ import annotations
+
+from envbuilder.arguments import Call, Run, json_only
+from envbuilder.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from envbuilder.console import Console
+    from envbuilder.engines import Engine
+    from envbuilder.paths import Environment
+    from envbuilder.profile import Generation
+    from envbuilder.scope import Options
+
+
+def _takes_init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user", action="store_true", help="write the one in ~/.config instead of ./plugins.yaml")
+
+
+def _init(call: Call) -> int:
+    from envbuilder.init import choose_target, write_config
+
+    engine = _engine_in_reach(call.options, call.env)
+    target = choose_target(option=call.options.config, user=call.arguments.user, engine=engine, env=call.env)
+    write_config(target=target, engine=engine)
+    call.console.say(f"wrote `{target}` for {engine.name}")
+    call.console.hint("add plugins to it, then run `vpm-env build`")
+    return 0
+
+
+def _takes_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", "-n", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--no-switch", action="store_true", help="make the generation, but leave `current` as it is")
+    parser.add_argument("--locked", action="store_true", help="fail (exit 3) if the lock would change")
+    parser.add_argument("--offline", action="store_true", help="use no network")
+    parser.add_argument(
+        "--upgrade",
+        "-U",
+        nargs="?",
+        const="",
+        action="append",
+        metavar="NAME",
+        help="take newer versions: of NAME, or of everything",
+    )
+    parser.add_argument("--force", action="store_true", help="make the overlay again, and end a hold")
+    json_only(parser)
+
+
+def _build(call: Call) -> int:
+    from envbuilder.scope import scope
+    from envbuilder.unchanged import unchanged
+
+    found = scope(call.options, call.env, needs_config=True)
+    quick = not (call.arguments.force or call.arguments.upgrade is not None or call.arguments.dry_run)
+    same = unchanged(found) if quick else None
+    if same is not None and (call.arguments.no_switch or same.held or same.current == same.generation.number):
+        return _show_unchanged(same.generation, same.current, call.arguments.json, call.console)
+    from envbuilder.job import Request
+    from envbuilder.pipeline import build
+    from envbuilder.views import show_build
+
+    upgrade = None if call.arguments.upgrade is None else frozenset(name for name in call.arguments.upgrade if name)
+    request = Request(
+        dry_run=call.arguments.dry_run,
+        switch=not call.arguments.no_switch,
+        locked=call.arguments.locked,
+        offline=call.arguments.offline,
+        force=call.arguments.force,
+        upgrade=upgrade,
+    )
+    outcome = build(found, request, call.console.reporter())
+    show_build(outcome, call.arguments.json, call.console)
+    return 0
+
+
+def _engine_in_reach(options: Options, env: Environment) -> Engine:
+    """Return the engine of the base that a build would choose; the generic one where there is no base."""
+    from envbuilder.base import describe
+    from envbuilder.engines import GENERIC
+    from envbuilder.errors import BaseError
+    from envbuilder.interpreter import find_base
+
+    try:
+        return describe(find_base(option=options.base, configured=None, env=env), None, env).engine
+    except BaseError:
+        if options.base:
+            raise
+        return GENERIC
+
+
+def _show_unchanged(newest: Generation, current: int | None, as_json: bool, console: Console) -> int:
+    undone = current != newest.number
+    if as_json:
+        record = {"result": "held" if undone else "unchanged", "generation": newest.number, "digest": newest.digest}
+        console.json({**record, "current": current, "left_out": newest.left_out})
+    elif undone:
+        console.say(f"nothing to do: generation {newest.number} was rolled back, and generation {current} is current")
+        console.hint(f"`vpm-env switch {newest.number}` takes it again; a changed config ends the hold")
+    else:
+        console.say(f"nothing to do: generation {newest.number} ({newest.digest[:12]}) is current")
+        _remind(newest, console)
+    return 0
+
+
+def _remind(newest: Generation, console: Console) -> None:
+    for plugin, why in newest.left_out.items():
+        console.warn(f"without `{plugin}` (optional): {why}")
+    if newest.left_out:
+        console.hint("`vpm-env build --force` tries again what was left out")
+
+
+RUNS = {
+    "init": Run(_takes_init, _init),
+    "build": Run(_takes_build, _build),
+}

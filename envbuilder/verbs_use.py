@@ -1,0 +1,78 @@
+"""The verbs that put a set to use."""
+
+from __future__ import annotations
+
+import sys
+
+from envbuilder.arguments import Call, Run, json_only, number
+from envbuilder.errors import UsageError
+from envbuilder.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def _takes_hook(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("install", "uninstall", "status", "show"), help="what to do with the hook")
+    parser.add_argument(
+        "--trust-owner", type=number, action="append", default=[], metavar="UID", help="accept a home of this user"
+    )
+    parser.add_argument("--trust-home", action="store_true", help="accept a home that others may write to")
+    json_only(parser)
+
+
+def _hook(call: Call) -> int:
+    from envbuilder import startup
+    from envbuilder.base import describe
+    from envbuilder.house_views import show_hook
+    from envbuilder.scope import make_home, scope
+
+    found = scope(call.options, call.env)
+    base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
+    settings = {
+        "layout": found.layout,
+        "profile": found.profile_name,
+        "command": (sys.executable, "-m", "envbuilder"),
+        "trust_owner": tuple(call.arguments.trust_owner),
+        "trust_home": call.arguments.trust_home,
+    }
+    if call.arguments.action == "install":
+        make_home(found.layout)
+        installed = startup.install(base, **settings)
+        call.console.say(f"installed the hook in `{installed.folder}`")
+    elif call.arguments.action == "uninstall":
+        for path in startup.uninstall(base, reporter=call.console.reporter()):
+            call.console.say(f"removed {path}")
+    elif call.arguments.action == "show":
+        call.console.data(startup.show(base, **settings))
+    else:
+        hook = startup.inspect(base)
+        show_hook(hook, call.arguments.json, call.console)
+        return 0 if hook.intact else 1
+    return 0
+
+
+def _takes_run(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "vpm-env run [--generation N] [OPTIONS] -- COMMAND"
+    parser.add_argument("--generation", type=number, metavar="N", help="with generation N (default: current)")
+
+
+def _run(call: Call) -> int:
+    from envbuilder.running import run
+    from envbuilder.scope import scope
+
+    if not call.arguments.command:
+        raise UsageError("there is no command to run", hint="put it behind `--`: `vpm-env run -- vllm serve MODEL`")
+    run(
+        scope(call.options, call.env),
+        call.arguments.command,
+        number=call.arguments.generation,
+        report=call.console.reporter(),
+    )
+    return 0
+
+
+RUNS = {
+    "hook": Run(_takes_hook, _hook),
+    "run": Run(_takes_run, _run),
+}
