@@ -16,6 +16,7 @@ from envbuilder.composition import describe
 from envbuilder.config import Git, Local, PyPI
 from envbuilder.errors import ChangesNeeded, ProbeError, ProfileError, SeveralErrors, SourceError, VpmError
 from envbuilder.lock import Lock, dump
+from envbuilder.moments import moment
 from envbuilder.overlay import Part
 from envbuilder.planning import lock_changes
 from envbuilder.skeleton import skeleton
@@ -107,6 +108,7 @@ def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
             upgrade=job.request.upgraded_sources,
             offline=job.request.offline,
             scratch=scratch,
+            report=job.report,
         )
     with job.report.stage("building", total=len(named)):
         return store.add_all_built(
@@ -115,6 +117,7 @@ def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
             layout=job.layout,
             uv=job.uv(),
             report=job.report,
+            wait=job.env.lock_wait,
         )
 
 
@@ -139,6 +142,7 @@ def _resolve(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) 
             uv=job.uv(),
             previous=job.previous,
             upgrade=job.request.upgrade,
+            exclude_newer=_exclude_newer(job),
             scratch=work,
             report=job.report,
         )
@@ -146,7 +150,18 @@ def _resolve(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) 
 
 def _may_keep(job: Job) -> bool:
     unforced = job.request.upgrade is None and not job.request.force
-    return unforced and job.previous is not None and job.previous.config_digest == job.config.digest
+    if not unforced or job.previous is None or job.previous.config_digest != job.config.digest:
+        return False
+    return job.request.exclude_newer is None or job.previous.exclude_newer == moment(job.request.exclude_newer)
+
+
+def _exclude_newer(job: Job) -> str:
+    """Return the moment that limits what counts: an age means the same moment until config or versions are new."""
+    asked = job.request.exclude_newer or job.config.exclude_newer
+    is_same = job.previous is not None and job.previous.config_digest == job.config.digest
+    if job.previous is not None and is_same and job.request.exclude_newer is None and job.request.upgrade is None:
+        return job.previous.exclude_newer
+    return moment(asked) if asked else ""
 
 
 def _still_fits(lock: Lock, base: Base, built: Built, left_out: dict[str, str]) -> bool:
@@ -174,7 +189,13 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     if lacking:
         with job.report.stage("fetching", total=len(lacking)):
             packages |= store.add_all(
-                lacking, base=job.base, layout=job.layout, uv=job.uv(), report=job.report, not_isolated=not_isolated
+                lacking,
+                base=job.base,
+                layout=job.layout,
+                uv=job.uv(),
+                report=job.report,
+                not_isolated=not_isolated,
+                wait=job.env.lock_wait,
             )
     return packages
 
@@ -196,16 +217,17 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
     )
     manifest = describe(lock, parts, job.base)
     path = job.layout.overlay(job.base.key, manifest.digest)
-    with fs.locked(job.layout.overlay_lock(job.base.key, manifest.digest)):
+    lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
+    with fs.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
         findings = audited(job, lock, parts)
         known = overlay.read(path)
         if known is not None and not job.request.force:
-            return replace(known, left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided)
+            return known._replace(left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided)
         if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
             _require_unused(job, manifest.digest)
             with job.report.stage("linking", minor=True):
                 link(job.layout, job.base, job.env, parts, path)
-        sealed = replace(manifest, findings=findings, probe=_probe_or_discard(job, manifest, path))
+        sealed = manifest._replace(findings=findings, probe=_probe_or_discard(job, manifest, path))
         overlay.seal(path, sealed)
     return sealed
 

@@ -9,16 +9,15 @@ Reads the packages' directories, not their manifests: one `scandir` a package, a
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from os.path import join
-from typing import TYPE_CHECKING
+
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """One tree to link: `path` is where it is (absolute), `target` how a link names it.
 
     `target` is relative to the home for a package in the store, absolute for an editable source. `physical` are
@@ -35,8 +34,7 @@ class Tree:
         return self.target.startswith("/")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One link: `path` relative to the farm, `target` as in `Tree`, `source` where the linked thing is."""
 
     path: str
@@ -45,16 +43,14 @@ class Link:
     hard: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Directories to make, parents first, and links to make in them."""
 
-    directories: list[str] = field(default_factory=list)
-    links: list[Link] = field(default_factory=list)
+    directories: list[str]
+    links: list[Link]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Holder:
+class _Holder(NamedTuple):
     tree: Tree
     path: str
     is_dir: bool
@@ -65,7 +61,7 @@ def plan(trees: Iterable[Tree], *, sources: Iterable[tuple[str, Tree]] = ()) -> 
 
     Where two trees hold a file of one name, the first has it; the audit refuses those that differ.
     """
-    made = Plan()
+    made = Plan([], [])
     top: dict[str, list[_Holder]] = {}
     for tree in trees:
         _hold(top, tree, "")

@@ -8,11 +8,12 @@ import json
 import os
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os.path import basename, dirname, join
 
 from envbuilder.errors import Busy
-from envbuilder.tuples import TYPE_CHECKING
+from envbuilder.paths import DEFAULT_WAIT
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,8 +21,21 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-DEFAULT_WAIT = 300.0
-"""Seconds to wait for a lock, unless `VPM_ENV_LOCK_TIMEOUT` says otherwise."""
+TELL_AFTER = 2.0
+"""Seconds of waiting for a lock that people notice: then they are told, and again at growing intervals."""
+
+
+class Disk(NamedTuple):
+    """A file system: bytes that this user may still write, and its size."""
+
+    free: int
+    total: int
+
+
+def disk_of(path: StrPath) -> Disk:
+    """Look at the file system that `path` lies in."""
+    found = os.statvfs(path)
+    return Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
 def names_in(path: StrPath) -> list[str]:
@@ -40,17 +54,30 @@ def target_of(path: StrPath) -> str:
         return ""
 
 
+def make_dir(path: StrPath) -> None:
+    """Make a directory in one that is there; it may be there already."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        pass
+
+
 def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     """Make a directory and its parents; one that is there already is fine."""
     os.makedirs(path, mode=mode, exist_ok=True)
 
 
-def write_atomic(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
-    """Write a file so that readers, and whoever looks after a power cut, see the old content or the new."""
+def write_atomic(path: StrPath, content: bytes, *, mode: int = 0o644, like: os.stat_result | None = None) -> None:
+    """Write a file so that readers, and whoever looks after a power cut, see the old content or the new.
+
+    Its mode and its owner are those of `like`, where one is given.
+    """
     temporary = join(dirname(os.fspath(path)), f".{basename(os.fspath(path))}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "wb") as stream:
+            if like:
+                _liken(descriptor, like)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -59,6 +86,38 @@ def write_atomic(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
         _unlink_quietly(temporary)
         raise
     sync_dir(dirname(os.fspath(path)))
+
+
+def rewrite(path: StrPath, content: bytes) -> None:
+    """Give a file, or the one that a symlink means, another content; its mode stays, and its owner where that may be.
+
+    One that cannot be renamed over, because it is mounted by itself or its folder takes no new files, is written in
+    place.
+    """
+    path = os.path.realpath(path)
+    before = os.stat(path)
+    try:
+        write_atomic(path, content, like=before)
+    except OSError as error:
+        if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EXDEV):
+            raise
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+@contextmanager
+def folder_held(path: StrPath) -> Iterator[None]:
+    """Hold the flock of a folder itself, where its file system has such: nothing is left behind."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
@@ -206,8 +265,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold the flock on `path`, exclusive unless `shared`; the file is never unlinked and says who took it last.
 
-    `on_wait(holder, seconds)` is called about once a second while somebody else has it; after `wait` seconds
-    `Busy` is raised.
+    While somebody else has it, `on_wait(holder, seconds)` is called after 2, 4, 8 … seconds, in the end once a minute;
+    after `wait` seconds `Busy` is raised.
     """
     make_dirs(dirname(os.fspath(path)))
     with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+") as stream:
@@ -234,7 +293,7 @@ def try_exclusive(path: StrPath) -> IO[str] | None:
 
 
 def _acquire(stream: IO[str], path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
-    started, told = time.monotonic(), 0.0
+    started, telling = time.monotonic(), TELL_AFTER
     while True:
         try:
             return fcntl.flock(stream, mode | fcntl.LOCK_NB)
@@ -242,8 +301,8 @@ def _acquire(stream: IO[str], path: str, mode: int, wait: float, on_wait: Callab
             waited = time.monotonic() - started
         if waited >= wait:
             raise Busy(path=path, holder=_holder(stream), waited=waited)
-        if on_wait and waited - told >= 1.0:
-            told = waited
+        if on_wait and waited >= telling:
+            telling += min(telling, 60.0)
             on_wait(_holder(stream), waited)
         time.sleep(0.02)
 
@@ -268,6 +327,14 @@ def _syncfs(descriptor: int) -> int:
 
     call = getattr(ctypes.CDLL(None), "syncfs", None)
     return int(call(descriptor)) if call else -1
+
+
+def _liken(descriptor: int, like: os.stat_result) -> None:
+    """Give an open file the owner and the mode of another; whose owner cannot be given stays ours."""
+    if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(OSError):
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
 
 
 def _unlink_quietly(path: str) -> None:

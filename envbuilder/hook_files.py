@@ -13,7 +13,7 @@ from os.path import basename, dirname, exists, isfile, join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import __version__
-from envbuilder.paths import FORMAT, Layout
+from envbuilder.paths import FORMAT, HOOK, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 PTH = "_vpm_env_hook.pth"
 LINE = b"import _vpm_env_hook\n"
-HOOK = "_vpm_env_hook.py"
 ACTIVATE = "_vpm_env_activate.py"
 GUARD = "_vpm_env_guard.py"
 HOST_PACKAGE = "envbuilder"

@@ -5,11 +5,12 @@ Goals: everything that can change the package is in it, and nothing that differs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from envbuilder.package import FORMAT
+from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from envbuilder.base import Base
     from envbuilder.config import Plugin
     from envbuilder.lock import LockedPackage

@@ -97,11 +97,20 @@ def _dist_name(entry: str) -> str:
 def _prefix(rule: str, folder: str | None) -> Look:
     if not folder:
         return Look(rule, None, "not set")
-    python = _python_in(folder)
+    python = _base_of(folder) or _python_in(folder)
     # vpm-env's own environment is often the active one; it is a base only where it has an engine.
     if python and abspath(folder) == abspath(sys.prefix):
         return Look(rule, None, f"`{folder}` is the environment of vpm-env and has no engine")
     return Look(rule, python, "found" if python else f"`{folder}` has no `bin/python`")
+
+
+def _base_of(folder: str) -> str | None:
+    """Return the interpreter of the base that an overlay is layered on; None for what is no overlay."""
+    try:
+        with open(join(folder, "overlay.json"), encoding="utf-8") as stream:
+            return str(json.load(stream)["base"]["python"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _script(name: str, search: list[str]) -> Look:

@@ -5,17 +5,19 @@ It is written last; an overlay is valid if, and only if, it parses and its check
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
-
 from envbuilder.digest import sealed, sha256_of
 from envbuilder.errors import Finding
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
 
 FORMAT = 1
+NOTHING: dict[str, Any] = {}
+"""What fields without an entry share; nobody writes into a manifest."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One package of an overlay; `plugin` is the config's entry that asked for it, "" for a dependency."""
 
     name: str
@@ -26,9 +28,13 @@ class Member:
     override: bool = False
     size: int = 0
 
+    @property
+    def content(self) -> tuple[str, str, int]:
+        """Return what tells two of a name apart: version, key and bytes."""
+        return self.version, self.key, self.size
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProbeResult:
+
+class ProbeResult(NamedTuple):
     """What one entry point did in a fresh process: `ok`, `failed` or `needs-device`; `error` is its last line."""
 
     group: str
@@ -41,8 +47,7 @@ class ProbeResult:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What `overlay.json` holds.
 
     `base` has `key`, `prefix`, `python` (the interpreter's path), `engine`, `engine_version`. `facts` are the base
@@ -57,14 +62,14 @@ class Manifest:
     base: dict[str, str]
     members: tuple[Member, ...]
     facts: dict[str, str]
-    selection: dict[str, list[str]] = field(default_factory=dict)
-    entry_points: dict[str, dict[str, list[str]]] = field(default_factory=dict)
-    allow_lists: dict[str, str] = field(default_factory=dict)
+    selection: dict[str, list[str]] = NOTHING
+    entry_points: dict[str, dict[str, list[str]]] = NOTHING
+    allow_lists: dict[str, str] = NOTHING
     findings: tuple[Finding, ...] = ()
     probe: tuple[ProbeResult, ...] = ()
-    ignored: dict[str, list[str]] = field(default_factory=dict)
-    provided: dict[str, str] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, list[str]] = NOTHING
+    provided: dict[str, str] = NOTHING
+    left_out: dict[str, str] = NOTHING
 
     @property
     def digest(self) -> str:
@@ -83,9 +88,8 @@ class Manifest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what stands in `overlay.json`, checksum included."""
-        record = asdict(self)
-        record["findings"] = [finding._asdict() for finding in self.findings]
-        return sealed({"format": FORMAT, "digest": self.digest, **record})
+        rows = {name: [row._asdict() for row in getattr(self, name)] for name in ("members", "findings", "probe")}
+        return sealed({"format": FORMAT, "digest": self.digest, **self._asdict(), **rows})
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Manifest:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from os.path import dirname, isdir, isfile, join
-from typing import TYPE_CHECKING
 
 from envbuilder import fs
 from envbuilder.digest import is_sealed
 from envbuilder.farm import Plan, Tree, link_text, plan
 from envbuilder.manifest import Manifest
 from envbuilder.package import SHORT
-from envbuilder.scripts import entry_script, portable
-from envbuilder.skeleton import site_packages
+from envbuilder.paths import site_packages
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +34,7 @@ _SHARED = frozenset({"bin", "lib", "include"})
 """Directories that every overlay has, into which a wheel's data files may fall too."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A package as an overlay takes it in; `override` puts it before the base."""
 
     package: Package
@@ -103,15 +100,19 @@ def all_overlays(layout: Layout) -> Iterator[tuple[str, str]]:
             yield base_key, digest
 
 
-def discard(layout: Layout, base_key: str, digest: str) -> bool:
-    """Move an overlay to the trash unless a living process holds its lease; tell whether it went."""
+def discard(layout: Layout, base_key: str, digest: str, *, until: float = 0.0) -> bool:
+    """Move an overlay to the trash, to be deleted after `until`, unless a living process holds its lease.
+
+    Tell whether it went.
+    """
+    from envbuilder import trash  # builds throw nothing away
+
     path = layout.overlay(base_key, digest)
     lease = fs.try_exclusive(join(path, LEASE))
     if lease is None and isfile(join(path, LEASE)):
         return False
     try:
-        fs.make_dirs(layout.trash)
-        fs.rename(path, join(layout.trash, f"overlay-{digest[:12]}-{os.urandom(4).hex()}"))
+        trash.throw(layout, path, f"overlay-{digest[:12]}", until=until)
     finally:
         if lease:
             lease.close()
@@ -174,7 +175,7 @@ def _tree(package: Package, layout: Layout) -> Tree:
 
 def _plant(planned: Plan, farm: str, depth: int) -> None:
     for folder in planned.directories:
-        fs.make_dirs(join(farm, folder))
+        fs.make_dir(join(farm, folder))
     for entry in planned.links:
         if entry.hard:
             fs.hard_link(entry.source, join(farm, entry.path))
@@ -197,13 +198,22 @@ def _copy_skeleton(skeleton: str, path: str) -> None:
 
 def _write_scripts(folder: str, packages: tuple[Package, ...], layout: Layout) -> None:
     for package in packages:
-        for name, value in package.entry_points.get("console_scripts", {}).items():
-            script = entry_script(value)
-            if script and "/" not in name:
-                _write_script(join(folder, name), script)
-        for name in fs.names_in(join(layout.package(package.key), "bin")):
-            with open(join(layout.package(package.key), "bin", name), "rb") as stream:
-                _write_script(join(folder, name), portable(stream.read()))
+        points = package.entry_points.get("console_scripts", {})
+        files = fs.names_in(join(layout.package(package.key), "bin"))
+        if points or files:
+            _write_scripts_of(package, points, files, folder, layout)
+
+
+def _write_scripts_of(package: Package, points: dict[str, str], files: list[str], folder: str, layout: Layout) -> None:
+    from envbuilder.scripts import entry_script, portable  # many a plugin has no scripts
+
+    for name, value in points.items():
+        script = entry_script(value)
+        if script and "/" not in name:
+            _write_script(join(folder, name), script)
+    for name in files:
+        with open(join(layout.package(package.key), "bin", name), "rb") as stream:
+            _write_script(join(folder, name), portable(stream.read()))
 
 
 def _write_script(path: str, content: bytes) -> None:

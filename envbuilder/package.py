@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder.digest import canonical, sealed, sha256_bytes, sha256_of
 from envbuilder.errors import PackageError
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
 FORMAT = 1
+NOTHING: dict[str, Any] = {}
+"""What fields without an entry share; nobody writes into a package's record."""
 SHORT = 12
 """Hex digits of a key in the short names by which overlays link to packages."""
 
@@ -54,6 +56,12 @@ class Files:
             self._entries = self._read()
         return iter(self._entries)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Files) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
     def to_bytes(self) -> bytes:
         """Return what stands in `files.json`."""
         return canonical([list(file) for file in self])
@@ -68,12 +76,11 @@ class Files:
             name = os.path.basename(os.path.dirname(self._path))
             problems = ("`files.json` is missing or damaged",)
             raise PackageError(package=name, problems=problems, hint="see `vpm-env verify`")
-        return tuple(map(PackageFile._make, json.loads(content)))
+        return tuple(map(_file, json.loads(content)))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Package:
-    """One distribution in the store.
+class Package(NamedTuple):
+    """One distribution in the store; `key` names its content: `<32 hex>-<name>-<version>`.
 
     `entry_points` is group → name → value. `requires` are its `Requires-Dist` lines.
     `editable` maps names of `lib/` to absolute paths in the source tree: top-level ones, or paths below those that
@@ -85,41 +92,34 @@ class Package:
 
     name: str
     version: str
-    files: Files = field(compare=False)
+    key: str
+    files: Files
     dist_info: str
-    entry_points: dict[str, dict[str, str]] = field(default_factory=dict)
-    requires: tuple[str, ...] = ()
-    editable: dict[str, str] = field(default_factory=dict)
-    physical: tuple[str, ...] = ()
-    source: dict[str, Any] = field(default_factory=dict)
     top_level: frozenset[str]
     size: int
+    entry_points: dict[str, dict[str, str]] = NOTHING
+    requires: tuple[str, ...] = ()
+    editable: dict[str, str] = NOTHING
+    physical: tuple[str, ...] = ()
+    source: dict[str, Any] = NOTHING
 
     @classmethod
-    def of(cls, files: Iterable[PackageFile], *, dist_info: str, **fields: Any) -> Package:
+    def of(cls, files: Iterable[PackageFile], *, name: str, version: str, dist_info: str, **fields: Any) -> Package:
         """Describe a tree of `files`; `fields` are the others that are known of it."""
         entries = tuple(files)
         names = {file.path.split("/")[1] for file in entries if file.path.startswith("lib/")}
         names |= {name.split("/")[0] for name in fields.get("editable", {})}
+        listed = Files(entries)
         return cls(
-            files=Files(entries),
+            name=name,
+            version=version,
+            key=_key(name, version, fields.get("editable", {}), listed),
+            files=listed,
             dist_info=dist_info,
             top_level=frozenset(names - {dist_info}),
             size=sum(file.size for file in entries),
             **fields,
         )
-
-    @property
-    def key(self) -> str:
-        """Name the content: `<32 hex>-<name>-<version>`."""
-        content = {
-            "editable": self.editable,
-            "files": self.files.sha256,
-            "format": FORMAT,
-            "name": self.name,
-            "version": self.version,
-        }
-        return f"{sha256_of(content)[:32]}-{self.name}-{self.version}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what stands in `package.json`, checksum included."""
@@ -148,10 +148,12 @@ class Package:
         """
         if record["format"] != FORMAT:
             raise ValueError(f"package.json has format {record['format']}, not {FORMAT}")
+        listed = Files(path=files, sha256=record["files_sha256"])
         return cls(
             name=record["name"],
             version=record["version"],
-            files=Files(path=files, sha256=record["files_sha256"]),
+            key=_key(record["name"], record["version"], record["editable"], listed),
+            files=listed,
             dist_info=record["dist_info"],
             entry_points=record["entry_points"],
             requires=tuple(record["requires"]),
@@ -161,3 +163,13 @@ class Package:
             top_level=frozenset(record["top_level"]),
             size=record["size"],
         )
+
+
+def _key(name: str, version: str, editable: dict[str, str], files: Files) -> str:
+    content = {"editable": editable, "files": files.sha256, "format": FORMAT, "name": name, "version": version}
+    return f"{sha256_of(content)[:32]}-{name}-{version}"
+
+
+def _file(row: list[Any]) -> PackageFile:
+    path, mode, size, sha256 = row
+    return PackageFile(path, mode, size, sha256)

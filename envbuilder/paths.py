@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from os.path import abspath, dirname, expanduser, isdir, isfile, join
 
+from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Number in the home's `format` file; a newer home makes this version stay off."""
+
+HOOK = "_vpm_env_hook.py"
+"""The module in a base's site-packages that its interpreters start with."""
+
+DEFAULT_WAIT = 300.0
+"""Seconds to wait for a lock, unless `VPM_ENV_LOCK_TIMEOUT` says otherwise."""
 
 
 def lock_name(config_file: str) -> str:
@@ -97,6 +104,15 @@ class Environment(NamedTuple):
         return self.variables.get(name) or None
 
     @property
+    def lock_wait(self) -> float:
+        """Seconds to wait for a lock; raise `UsageError` where the variable holds no number."""
+        given = self.get("VPM_ENV_LOCK_TIMEOUT")
+        try:
+            return float(given) if given else DEFAULT_WAIT
+        except ValueError:
+            raise UsageError(f"`VPM_ENV_LOCK_TIMEOUT` is `{given}`, which is no number of seconds") from None
+
+    @property
     def user_home(self) -> str | None:
         """The user's home, or None where there is none to speak of (HOME unset, `/`)."""
         home = expanduser("~") if self.get("HOME") is None else self.variables["HOME"]
@@ -151,10 +167,19 @@ def find_config(env: Environment, option: str | None, engines: tuple[str, ...]) 
     return next((abspath(place) for place in places if isfile(place)), None)
 
 
+def site_packages(root: str, python_version: str) -> str:
+    """Return the site-packages below an overlay or skeleton."""
+    return join(root, "lib", f"python{python_version}", "site-packages")
+
+
 def template(name: str) -> str:
-    """Return the text of a file of `templates/`: of the installed package, else of the checkout around it."""
+    """Return the text of a file of `templates/`."""
+    with open(template_path(name), encoding="utf-8") as stream:
+        return stream.read()
+
+
+def template_path(name: str) -> str:
+    """Name a file or folder of `templates/`: of the installed package, else of the checkout around it."""
     package = dirname(abspath(__file__))
     shipped = join(package, "_templates")
-    folder = shipped if isdir(shipped) else join(dirname(package), "templates")
-    with open(join(folder, name), encoding="utf-8") as stream:
-        return stream.read()
+    return join(shipped if isdir(shipped) else join(dirname(package), "templates"), name)

@@ -3,107 +3,106 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, lockfile, overlay, process
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
+from envbuilder import recipe as recipes
 from envbuilder.assembly import Assembled, assemble, build_sources, fill, link
 from envbuilder.base import Base, describe
+from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.composition import describe as describe_set
 from envbuilder.config import Config, Local, PyPI, of_content, read
 from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError, UsageError
 from envbuilder.job import Job, Request
 from envbuilder.names import normalized
 from envbuilder.overlay import Part
-from envbuilder.planning import Change, changes
-from envbuilder.profile import Generation, Profile
+from envbuilder.paths import HOOK
+from envbuilder.recipe import Recipe
 from envbuilder.scope import make_home, profile_of
-from envbuilder.unchanged import file_digest
+from envbuilder.skeleton import skeleton
+from envbuilder.unchanged import file_digest, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from envbuilder.commit import Committed
+    from envbuilder.followup import Ran
     from envbuilder.lock import Lock
     from envbuilder.manifest import Manifest
+    from envbuilder.planning import Change
+    from envbuilder.profile import Generation, Profile
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
     from envbuilder.uv import Uv
 
-HOOK_LINE = "_vpm_env_hook.pth"
 
+def build(found: Scope, request: Request, report: Reporter, *, config: Config | None = None) -> Outcome:
+    """Make the set that the config asks for and switch to it; whatever fails, `current` stays as it is.
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a build came to.
-
-    `kind` is `planned`, `unchanged`, `held` (the set is the one that was rolled back), `made` (not switched to) or
-    `switched`. `generation` is None only if `planned`; `before` is what was current.
+    `config` is read from the file in scope, unless a dry run has one that is not written yet.
     """
-
-    kind: str
-    generation: Generation | None
-    before: Generation | None
-    changes: tuple[Change, ...]
-    assembled: Assembled
-    base: Base
-    notes: tuple[str, ...]
-
-
-def build(found: Scope, request: Request, report: Reporter) -> Outcome:
-    """Make the set that the config asks for and switch to it; whatever fails, `current` stays as it is."""
-    config = read_config(found)
+    config = config or read_config(found)
     make_home(found.layout)
     base = describe(found.interpreter, found.layout, found.env, engine=config.engine)
     profile = profile_of(found, base)
     _require_known(request.upgrade, config, profile)
-    with _building(profile, found, report):
+    with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
         job = _job(found, config, base, profile, request, report)
         assembled = assemble(job)
-        planned = _changes(profile, assembled, found)
+        changes = planned(profile, _contents(assembled))
         if assembled.manifest is None:
-            return _outcome("planned", None, profile, planned, job, assembled)
-        lock_file = lockfile.write(job, profile, assembled.lock)
-        with profiles.locked(profile, wait=found.lock_wait, on_wait=_waiting(report)):
-            return _commit(job, profile, assembled, assembled.manifest, planned, lock_file)
+            return _plan(job, profile, assembled, changes)
+        draft = _draft(job, assembled.manifest, assembled.lock, lockfile.write(job, profile, assembled.lock))
+        with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
+            done = commit(profile, draft, switch=request.switch, force=request.force)
+        if done.kind == "switched":
+            _renew_hook(job, profile)
+        _remember(found, job, draft)
+    ran = followed(profile, done, env=found.env, report=report)
+    return _outcome(done, job, assembled.manifest, changes, ran)
 
 
-def _commit(
-    job: Job,
-    profile: Profile,
-    assembled: Assembled,
-    manifest: Manifest,
-    planned: tuple[Change, ...],
-    lock_file: str,
+def _plan(job: Job, profile: Profile, assembled: Assembled, changes: tuple[Change, ...]) -> Outcome:
+    number = profiles.current(profile)
+    wheels = {locked.name: locked.wheels for locked in assembled.lock.packages if locked.name not in assembled.packages}
+    sizes = {name: [wheel["size"] for wheel in of_one if "size" in wheel] for name, of_one in wheels.items()}
+    return Outcome(
+        kind="planned",
+        generation=None,
+        before=profiles.read(profile, number) if number is not None else None,
+        base_key=profile.base_key,
+        changes=changes,
+        notes=job.config.notes,
+        provided=assembled.lock.provided,
+        ignored=assembled.lock.ignored,
+        left_out=assembled.lock.left_out,
+        to_fetch={name: max(of_one) for name, of_one in sizes.items() if of_one},
+    )
+
+
+def _outcome(
+    done: Committed, job: Job, manifest: Manifest, changes: tuple[Change, ...], ran: tuple[Ran, ...]
 ) -> Outcome:
-    """Record the set as a generation, unless the newest is the same, and make it current, unless it was undone."""
-    newest, held = profiles.newest(profile), profiles.order(profile).held
-    inputs = _inputs(job, lock_file)
-    if newest is not None and newest.digest == manifest.digest:
-        generation = newest._replace(inputs=inputs, config=job.config.file)
-        profiles.rewrite(profile, generation)
-        profiles.point(profile, generation)
-        undone = held and profiles.current(profile) != generation.number and not job.request.force
-        kind = "held" if undone else "unchanged"
-        if undone or profiles.current(profile) == generation.number:
-            return _outcome(kind, generation, profile, planned, job, assembled)
-    else:
-        generation = _record(job, profile, assembled, manifest, inputs)
-    if not job.request.switch:
-        return _outcome("made", generation, profile, planned, job, assembled)
-    outcome = _outcome("switched", generation, profile, planned, job, assembled)
-    profiles.switch(profile, generation.number, verb="build", hold=False)
-    _renew_hook(job, profile)
-    return outcome
+    return Outcome(
+        kind=done.kind,
+        generation=done.generation,
+        before=done.before,
+        base_key=job.base.key,
+        changes=changes,
+        notes=job.config.notes,
+        provided=manifest.provided,
+        ignored=manifest.ignored,
+        left_out=manifest.left_out,
+        findings=manifest.findings,
+        probe=manifest.probe,
+        ran=ran,
+    )
 
 
 def _renew_hook(job: Job, profile: Profile) -> None:
     """Write the hook again if it is for this home and profile, and for this base as it was before an upgrade."""
-    if not exists(join(job.base.purelib, HOOK_LINE)):
+    if not exists(join(job.base.purelib, HOOK)):
         return
     from envbuilder import startup  # only a base with a hook pays for it
 
@@ -137,7 +136,7 @@ def rebuild(found: Scope, report: Reporter) -> Any:
         with open(profile.file(generation.number, "plugins.yaml"), "rb") as stream:
             config = of_content(stream.read(), file=generation.config, env=found.env)
         job = _job(found, config, base, profile, Request(), report, previous=lock)
-        with fs.locked(found.layout.gc_lock, wait=found.lock_wait, shared=True):
+        with fs.locked(found.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
             _remake(job, generation, lock)
 
     return make
@@ -158,7 +157,8 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
             hint="`vpm-env build` makes a set of what there is now",
         )
     path = job.layout.overlay(job.base.key, manifest.digest)
-    with fs.locked(job.layout.overlay_lock(job.base.key, manifest.digest)):
+    lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
+    with fs.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
         link(job.layout, job.base, job.env, parts, path)
         overlay.seal(path, manifest)
 
@@ -185,17 +185,6 @@ def read_config(found: Scope) -> Config:
     return read(found.config_file, env=found.env)
 
 
-@contextmanager
-def _building(profile: Profile, found: Scope, report: Reporter) -> Iterator[None]:
-    """Let one build at a time work on a profile, and no gc meanwhile."""
-    flocks, wait, told = found.layout.flocks, found.lock_wait, _waiting(report)
-    with (
-        fs.locked(join(flocks, f"build-{profile.name}-{profile.base_key}"), wait=wait, on_wait=told),
-        fs.locked(found.layout.gc_lock, wait=wait, on_wait=told, shared=True),
-    ):
-        yield
-
-
 def _job(
     found: Scope,
     config: Config,
@@ -220,24 +209,18 @@ def _job(
     )
 
 
-def _record(job: Job, profile: Profile, assembled: Assembled, manifest: Manifest, inputs: dict[str, Any]) -> Generation:
-    generation = Generation(
-        number=0,
-        digest=manifest.digest,
-        base_key=profile.base_key,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        state="untried",
-        keep=False,
-        config=job.config.file,
-        base=manifest.base,
-        inputs=inputs,
-        packages=[[member.name, member.version, member.plugin, member.editable] for member in manifest.members],
-        left_out=assembled.lock.left_out,
-        reason="build",
-    )
+def _draft(job: Job, manifest: Manifest, lock: Lock, lock_file: str) -> Draft:
     with open(job.config.file, encoding="utf-8-sig") as stream:
         kept = process.without_credentials(stream.read())
-    return profiles.add(profile, generation, config=kept.encode(), lock=locks.dump(assembled.lock))
+    return Draft(manifest, _inputs(job, lock_file), job.config.file, kept, locks.dump(lock))
+
+
+def _remember(found: Scope, job: Job, draft: Draft) -> None:
+    """Keep what the next build needs to make this set again; one that lacks an optional plugin is tried anew."""
+    seen = look(found)
+    if seen and seen.config_sha256 == job.config.sha256 and not draft.manifest.left_out:
+        made = skeleton(job.base, job.layout, job.env)
+        recipes.keep(found, seen, Recipe(draft.manifest, draft.inputs, job.config.notes, draft.config, made))
 
 
 def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
@@ -252,6 +235,7 @@ def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
             for plugin in job.config.enabled
             if isinstance(plugin.source, Local)
         },
+        **{key: command for key in ("on_build", "on_switch") if (command := getattr(job.config, key))},
     }
 
 
@@ -271,42 +255,12 @@ def _uv(found: Scope, request: Request, config: Config) -> Uv:
     return configure(in_force, found.env, found.layout, offline=request.offline)
 
 
-def _changes(profile: Profile, assembled: Assembled, found: Scope) -> tuple[Change, ...]:
-    """Compare the set with the current one."""
-    number = profiles.current(profile)
-    old = profiles.read(profile, number) if number is not None else None
-    manifest = overlay.get(found.layout, profile.base_key, old.digest) if old else None
-    before = {member.name: (member.version, member.key, member.size) for member in manifest.members} if manifest else {}
-    after: dict[str, tuple[str, str, int | None]] = {}
-    for locked in assembled.lock.packages:
-        package = assembled.packages.get(locked.name)
-        after[locked.name] = (locked.version, package.key if package else "", package.size if package else None)
-    return changes(before, after)
-
-
-def _outcome(
-    kind: str,
-    generation: Generation | None,
-    profile: Profile,
-    planned: tuple[Change, ...],
-    job: Job,
-    assembled: Assembled,
-) -> Outcome:
-    number = profiles.current(profile)
-    return Outcome(
-        kind=kind,
-        generation=generation,
-        before=profiles.read(profile, number) if number is not None else None,
-        changes=planned,
-        assembled=assembled,
-        base=job.base,
-        notes=job.config.notes,
-    )
-
-
-def _waiting(report: Reporter) -> Any:
-    def told(holder: str, seconds: float) -> None:
-        if seconds >= 2:
-            report.note(f"waiting for {holder}, {seconds:.0f} s so far")
-
-    return told
+def _contents(assembled: Assembled) -> dict[str, tuple[str, str, int | None]]:
+    """Return name → (version, key, bytes) of a set; of packages not in the store yet "" and None."""
+    stored = assembled.packages
+    return {
+        locked.name: (stored[locked.name].version, stored[locked.name].key, stored[locked.name].size)
+        if locked.name in stored
+        else (locked.version, "", None)
+        for locked in assembled.lock.packages
+    }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from envbuilder.lock import Lock
@@ -11,8 +10,7 @@ if TYPE_CHECKING:
 ABSENT = "∅"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One package that differs between two sets.
 
     `before` and `after` are versions, None where it is absent; `size` is the difference in bytes, None where it is
@@ -68,6 +66,8 @@ def lock_changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
         for name in sorted(facts.keys() | after.facts.keys())
         if facts.get(name) != after.facts.get(name)
     ]
+    if (before.exclude_newer if before else "") != after.exclude_newer:
+        lines.append(f"only what was uploaded before {after.exclude_newer or 'now'} counts")
     return tuple(lines) or ("other sources or settings for the same versions",)
 
 

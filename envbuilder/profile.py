@@ -111,6 +111,17 @@ def changing(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterat
         yield
 
 
+@contextmanager
+def building(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterator[None]:
+    """Let one build at a time work on the profile, and no gc meanwhile."""
+    flock = join(profile.layout.flocks, f"build-{profile.name}-{profile.base_key}")
+    with (
+        fs.locked(flock, wait=wait, on_wait=on_wait),
+        fs.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
+    ):
+        yield
+
+
 def current(profile: Profile) -> int | None:
     """Return the number of the current generation; None where there is none."""
     name = basename(fs.target_of(profile.current))

@@ -32,3 +32,7 @@ class Reporter:
 
     def detail(self, text: str) -> None:
         """Say something that only `-v` shows."""
+
+    def waiting(self, holder: str, seconds: float) -> None:
+        """Say who holds a lock that is wanted, and for how long that has been waited for."""
+        self.note(f"waiting for {holder}, {seconds:.0f} s so far")

@@ -50,7 +50,7 @@ class Scope(NamedTuple):
     @property
     def lock_wait(self) -> float:
         """Seconds to wait for a lock."""
-        return lock_wait(self.env)
+        return self.env.lock_wait
 
 
 def scope(options: Options, env: Environment, *, needs_config: bool = False) -> Scope:
@@ -82,15 +82,6 @@ def scope(options: Options, env: Environment, *, needs_config: bool = False) -> 
 
 def _is_profile_name(name: str) -> bool:
     return len(name) <= 64 and name[:1] in _LOWER and _LOWER.union("._-").issuperset(name)
-
-
-def lock_wait(env: Environment) -> float:
-    """Return how many seconds to wait for a lock; raise `UsageError` where the variable holds no number."""
-    given = env.get("VPM_ENV_LOCK_TIMEOUT")
-    try:
-        return float(given) if given else fs.DEFAULT_WAIT
-    except ValueError:
-        raise UsageError(f"`VPM_ENV_LOCK_TIMEOUT` is `{given}`, which is no number of seconds") from None
 
 
 def home(options: Options, env: Environment) -> Layout:

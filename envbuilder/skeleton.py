@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from envbuilder import fs, process
 from envbuilder.digest import sha256_of
 from envbuilder.errors import BaseError
+from envbuilder.paths import site_packages
 from envbuilder.scripts import entry_script
 
 if TYPE_CHECKING:
@@ -46,11 +47,6 @@ def skeleton(base: Base, layout: Layout, env: Environment) -> str:
         _refine(made, base, env)
         fs.publish_dir(made, path)
     return path
-
-
-def site_packages(root: str, python_version: str) -> str:
-    """Return the site-packages below an overlay or skeleton."""
-    return join(root, "lib", f"python{python_version}", "site-packages")
 
 
 def _name(base: Base) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import fs, process
 from envbuilder import hook_files as files
 from envbuilder.errors import BaseError, CommandFailed
-from envbuilder.hook_files import HOOK, LINE, PTH, SINGLE_MODULES, Settings
-from envbuilder.paths import environment
+from envbuilder.hook_files import LINE, PTH, SINGLE_MODULES, Settings
+from envbuilder.paths import HOOK, environment
 from envbuilder.report import Reporter
 
 if TYPE_CHECKING:

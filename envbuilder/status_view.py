@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from envbuilder.build_view import finding_line, said_of
 from envbuilder.planning import counted
-from envbuilder.views import finding_line, said_of
 
 if TYPE_CHECKING:
     from envbuilder.console import Console

@@ -11,12 +11,13 @@ import os
 import re
 from contextlib import ExitStack
 from os.path import exists, isdir, isfile, join, lexists
-from typing import TYPE_CHECKING
 
 from envbuilder import fs, inputs
 from envbuilder.digest import is_sealed, sealed, sha256_file, sha256_of
 from envbuilder.errors import PackageError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT, Package
+from envbuilder.paths import DEFAULT_WAIT
+from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -47,11 +48,13 @@ def add_all(
     uv: Uv,
     report: Reporter,
     not_isolated: frozenset[str] = frozenset(),
+    wait: float = DEFAULT_WAIT,
 ) -> dict[str, Package]:
     """Bring packages of an index into the store: name → package.
 
-    `not_isolated` are names of packages whose sdist is built with what the base has. Everything that can be had is
-    added before an error is raised: the only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
+    `not_isolated` are names of packages whose sdist is built with what the base has, `wait` is how many seconds to
+    wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
+    only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
     """
     from envbuilder import orders  # a build that finds all its packages here makes none
 
@@ -60,7 +63,7 @@ def add_all(
         orders.of_locked(package, base=base, uv=uv, build_isolation=package.name not in not_isolated)
         for package in wanted
     ]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report))
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
     return {package.name: result for package, result in zip(wanted, made, strict=True)}
 
 
@@ -78,14 +81,20 @@ def known(
 
 
 def add_all_built(
-    sources: Iterable[tuple[Source, Plugin]], *, base: Base, layout: Layout, uv: Uv, report: Reporter
+    sources: Iterable[tuple[Source, Plugin]],
+    *,
+    base: Base,
+    layout: Layout,
+    uv: Uv,
+    report: Reporter,
+    wait: float = DEFAULT_WAIT,
 ) -> dict[str, tuple[Package, LockedPackage]]:
     """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
     from envbuilder import orders  # most configs have no such sources
 
     wanted = list(sources)
     ordered = [orders.of_source(source, plugin, base=base, uv=uv) for source, plugin in wanted]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report))
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
     return {
         plugin.name: (package, orders.entry(package, source, plugin))
         for (source, plugin), package in zip(wanted, made, strict=True)
@@ -101,6 +110,18 @@ def get(layout: Layout, key: str) -> Package | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return package if package and package.key == key else None
+
+
+def get_all(layout: Layout, keys: Iterable[str], *, soabi: str) -> list[Package] | None:
+    """Return the packages of these keys; None if one is missing, damaged, or not compiled for `soabi`."""
+    found = []
+    for key in keys:
+        package = get(layout, key)
+        if package is None or not exists(join(layout.package(key), f"{_COMPILED}{soabi}")):
+            return None
+        _link_alias(key, layout)
+        found.append(package)
+    return found
 
 
 def keys(layout: Layout) -> list[str]:
@@ -132,20 +153,31 @@ def verify_package(layout: Layout, key: str) -> list[str]:
     return problems
 
 
-def discard(layout: Layout, keys: Collection[str]) -> None:
-    """Move packages to the trash, with their aliases and what leads to them."""
+def discard(layout: Layout, keys: Collection[str], *, until: float = 0.0) -> None:
+    """Move packages to the trash, to be deleted after `until`; their aliases and what leads to them go at once."""
     if not keys:
         return
-    for name in fs.names_in(layout.sources):
-        if _key_in(join(layout.sources, name)) in keys:
-            fs.remove(join(layout.sources, name))
-    fs.make_dirs(layout.trash)
+    from envbuilder import trash  # builds throw nothing away
+
+    leading = traces(layout)
     for key in keys:
-        alias = join(layout.store, key[:SHORT])
-        if os.path.islink(alias) and os.readlink(alias) == join(key, "lib"):
-            fs.remove(alias)
+        for path in leading.get(key, ()):
+            fs.remove(path)
         if isdir(layout.package(key)):
-            fs.rename(layout.package(key), join(layout.trash, f"package-{key[:SHORT]}-{os.urandom(4).hex()}"))
+            trash.throw(layout, layout.package(key), f"package-{key}", until=until)
+
+
+def traces(layout: Layout) -> dict[str, tuple[str, ...]]:
+    """Name what leads to each package, key → paths: its alias, and the records of what it was made from."""
+    found: dict[str, list[str]] = {}
+    for name in fs.names_in(layout.sources):
+        path = join(layout.sources, name)
+        found.setdefault(_key_in(path) or "", []).append(path)
+    for name in fs.names_in(layout.store):
+        target = fs.target_of(join(layout.store, name))
+        if target:
+            found.setdefault(target.removesuffix("/lib"), []).append(join(layout.store, name))
+    return {key: tuple(paths) for key, paths in found.items()}
 
 
 def size(layout: Layout, key: str) -> int:
@@ -156,21 +188,19 @@ def size(layout: Layout, key: str) -> int:
     return 512 * sum({status.st_ino: status.st_blocks for status in statuses}.values())
 
 
-def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter) -> list[Result]:
+def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, wait: float) -> list[Result]:
     """Have every package: recalled, or staged and published; an error in the place of one that cannot be had."""
     found: dict[str, Result] = {}
     _recall_into(found, ordered, base, layout)
     wanted = {order.digest: order for order in ordered if order.digest not in found}
-
-    def told(holder: str, seconds: float) -> None:
-        report.note(f"waiting for {holder} ({seconds:.0f} s so far)")
 
     if wanted:
         for folder in (layout.tmp, layout.store, layout.sources):
             fs.make_dirs(folder)
         with ExitStack() as held:
             for digest in sorted(wanted):
-                held.enter_context(fs.locked(join(layout.flocks, f"store-{digest[:32]}.lock"), on_wait=told))
+                lock = join(layout.flocks, f"store-{digest[:32]}.lock")
+                held.enter_context(fs.locked(lock, wait=wait, on_wait=report.waiting))
             # Whoever held a lock may have made what we want.
             _recall_into(found, wanted.values(), base, layout)
             _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)

@@ -32,6 +32,8 @@ else:
         __slots__ = ()
 
         def __new__(cls, *values: Any, **named: Any) -> Self:
+            if not named and len(values) == len(cls._fields):
+                return tuple.__new__(cls, values)
             given = {**cls._field_defaults, **dict(zip(cls._fields, values, strict=False)), **named}
             twice = named.keys() & set(cls._fields[: len(values)])
             if twice or len(values) > len(cls._fields) or given.keys() != set(cls._fields):

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from envbuilder.scope import Scope
 
 
+class Seen(NamedTuple):
+    """What a build sees at a glance: its profile, its config's bytes, and what is remembered of the base."""
+
+    profile: Profile
+    config_file: str
+    config_sha256: str
+    base: dict[str, Any]
+
+
 class Unchanged(NamedTuple):
     """The newest generation, which a build would make again; `current` is the number of the current one."""
 
@@ -27,24 +36,30 @@ class Unchanged(NamedTuple):
     held: bool
 
 
-def unchanged(found: Scope) -> Unchanged | None:
+def look(found: Scope) -> Seen | None:
+    """Look at config and base; None where there is no config, or where the base has changed or is not known."""
+    base = recall(found.interpreter, found.layout)
+    if found.config_file is None or base is None:
+        return None
+    profile = Profile(layout=found.layout, name=found.profile_name, base_key=base["key"])
+    return Seen(profile, found.config_file, file_digest(found.config_file), base)
+
+
+def unchanged(found: Scope, seen: Seen) -> Unchanged | None:
     """Return the newest generation if it is what a build would make; None when an input changed or may have."""
-    remembered = recall(found.interpreter, found.layout)
-    if found.config_file is None or remembered is None:
+    newest = profiles.newest(seen.profile)
+    if newest is None or not profiles.is_on_disk(seen.profile, newest) or newest.config != seen.config_file:
         return None
-    profile = Profile(layout=found.layout, name=found.profile_name, base_key=remembered["key"])
-    newest = profiles.newest(profile)
-    if newest is None or not profiles.is_on_disk(profile, newest) or newest.config != found.config_file:
+    if not same_inputs(newest.inputs, seen, found.env):
         return None
-    if not _same_inputs(newest.inputs, found.config_file, remembered["digest"], found.env):
-        return None
-    return Unchanged(newest, profiles.current(profile), profiles.order(profile).held)
+    return Unchanged(newest, profiles.current(seen.profile), profiles.order(seen.profile).held)
 
 
-def _same_inputs(inputs: dict[str, Any], config_file: str, base_digest: str, env: Environment) -> bool:
+def same_inputs(inputs: dict[str, Any], seen: Seen, env: Environment) -> bool:
+    """Tell whether a set that was made from `inputs` would be made from what is seen now."""
     return (
-        inputs["base_digest"] == base_digest
-        and inputs["config_sha256"] == file_digest(config_file)
+        inputs["base_digest"] == seen.base["digest"]
+        and inputs["config_sha256"] == seen.config_sha256
         and inputs["lock_sha256"] == file_digest(inputs["lock_file"])
         and _same_sources(inputs["local_sources"], env)
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from envbuilder.arguments import Call, Run, json_only
+from envbuilder.arguments import Call, Run, json_only, moment
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
     from envbuilder.console import Console
-    from envbuilder.engines import Engine
-    from envbuilder.paths import Environment
     from envbuilder.profile import Generation
-    from envbuilder.scope import Options
+    from envbuilder.scope import Scope
 
 
 def _takes_init(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +18,10 @@ def _takes_init(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(call: Call) -> int:
+    from envbuilder.base import engine_in_reach
     from envbuilder.init import choose_target, write_config
 
-    engine = _engine_in_reach(call.options, call.env)
+    engine = engine_in_reach(call.options.base, call.env)
     target = choose_target(option=call.options.config, user=call.arguments.user, engine=engine, env=call.env)
     write_config(target=target, engine=engine)
     call.console.say(f"wrote `{target}` for {engine.name}")
@@ -44,50 +43,63 @@ def _takes_build(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="take newer versions: of NAME, or of everything",
     )
+    parser.add_argument(
+        "--exclude-newer",
+        type=moment,
+        metavar="WHEN",
+        help="resolve as at a day (`2026-01-31`) or moment in UTC, or some time ago (`30d`)",
+    )
     parser.add_argument("--force", action="store_true", help="make the overlay again, and end a hold")
     json_only(parser)
 
 
 def _build(call: Call) -> int:
     from envbuilder.scope import scope
-    from envbuilder.unchanged import unchanged
 
+    asked = call.arguments
     found = scope(call.options, call.env, needs_config=True)
-    quick = not (call.arguments.force or call.arguments.upgrade is not None or call.arguments.dry_run)
-    same = unchanged(found) if quick else None
-    if same is not None and (call.arguments.no_switch or same.held or same.current == same.generation.number):
-        return _show_unchanged(same.generation, same.current, call.arguments.json, call.console)
+    if not (asked.force or asked.upgrade is not None or asked.dry_run or asked.exclude_newer):
+        code = _build_quickly(found, call)
+        if code is not None:
+            return code
     from envbuilder.job import Request
     from envbuilder.pipeline import build
-    from envbuilder.views import show_build
+    from envbuilder.build_view import show_build
 
-    upgrade = None if call.arguments.upgrade is None else frozenset(name for name in call.arguments.upgrade if name)
     request = Request(
-        dry_run=call.arguments.dry_run,
-        switch=not call.arguments.no_switch,
-        locked=call.arguments.locked,
-        offline=call.arguments.offline,
-        force=call.arguments.force,
-        upgrade=upgrade,
+        dry_run=asked.dry_run,
+        switch=not asked.no_switch,
+        locked=asked.locked,
+        offline=asked.offline,
+        force=asked.force,
+        upgrade=None if asked.upgrade is None else frozenset(name for name in asked.upgrade if name),
+        exclude_newer=asked.exclude_newer,
     )
-    outcome = build(found, request, call.console.reporter())
-    show_build(outcome, call.arguments.json, call.console)
+    show_build(build(found, request, call.console.reporter()), asked.json, call.console)
     return 0
 
 
-def _engine_in_reach(options: Options, env: Environment) -> Engine:
-    """Return the engine of the base that a build would choose; the generic one where there is no base."""
-    from envbuilder.base import describe
-    from envbuilder.engines import GENERIC
-    from envbuilder.errors import BaseError
-    from envbuilder.interpreter import find_base
+def _build_quickly(found: Scope, call: Call) -> int | None:
+    """Build what needs no look at anything but digests: nothing, or a set that was made before; None for the rest."""
+    from envbuilder.unchanged import look, unchanged
 
-    try:
-        return describe(find_base(option=options.base, configured=None, env=env), None, env).engine
-    except BaseError:
-        if options.base:
-            raise
-        return GENERIC
+    seen = look(found)
+    same = unchanged(found, seen) if seen else None
+    if same is not None and (call.arguments.no_switch or same.held or same.current == same.generation.number):
+        return _show_unchanged(same.generation, same.current, call.arguments.json, call.console)
+    from envbuilder.recipe import find
+
+    recipe = find(found, seen) if seen else None
+    if seen is None or recipe is None:
+        return None
+    from envbuilder.again import build_again
+    from envbuilder.build_view import show_build
+
+    outcome = build_again(found, seen, recipe, switch=not call.arguments.no_switch, report=call.console.reporter())
+    if outcome is None:
+        return None
+    show_build(outcome, call.arguments.json, call.console)
+    return 0
 
 
 def _show_unchanged(newest: Generation, current: int | None, as_json: bool, console: Console) -> int:

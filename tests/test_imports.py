@@ -9,6 +9,8 @@ import homes
 import kit
 import pytest
 
+from envbuilder import fs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,6 +40,21 @@ ROOMS_OF_EVERY_VERB = {
     "report",
     "scope",
     "tuples",
+}
+ROOMS_THAT_MAKE_AGAIN = {
+    "again",
+    "build_view",
+    "commit",
+    "farm",
+    "inputs",
+    "manifest",
+    "overlay",
+    "package",
+    "planning",
+    "recipe",
+    "store",
+    "unchanged",
+    "verbs_make",
 }
 _LIBRARY_OF_EVERY_VERB = """
 import argparse, contextlib, errno, fcntl, json, locale, operator, re, sys
@@ -115,6 +132,19 @@ def test_a_hot_verb_imports_what_it_needs_and_no_more(
     assert rooms(names) <= ROOMS_OF_EVERY_VERB | own
     assert own <= rooms(names)
     assert {name for name in names - library if not name.startswith(("_", "envbuilder", "encodings."))} == set()
+
+
+def test_a_set_made_before_is_made_again_without_parser_resolver_audit_and_probe(
+    two_generations: kit.VpmEnv, bare: kit.Base
+) -> None:
+    for name in ("overlays", "profiles"):
+        fs.remove_tree(two_generations.home / name)
+    library = set(json.loads(bare.run("-I", "-c", _LIBRARY_OF_EVERY_VERB).stdout))
+    names = imported(bare, two_generations, "build")
+
+    assert names & EXPENSIVE - library == {"ctypes"}
+    assert rooms(names) == ROOMS_OF_EVERY_VERB | ROOMS_THAT_MAKE_AGAIN
+    assert two_generations("history", "--json").json["current"] == 1
 
 
 def test_a_verb_that_is_not_hot_would_be_seen(two_generations: kit.VpmEnv, bare: kit.Base) -> None:

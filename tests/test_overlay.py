@@ -18,7 +18,8 @@ from envbuilder.manifest import Manifest, Member
 from envbuilder.overlay import Part
 from envbuilder.package import SHORT, Package, PackageFile
 from envbuilder.paths import Layout, environment
-from envbuilder.skeleton import site_packages, skeleton
+from envbuilder.paths import site_packages
+from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
     from envbuilder.base import Base

@@ -16,6 +16,7 @@ from homes import Rig
 
 from envbuilder import hook_files, startup
 from envbuilder.errors import BaseError
+from envbuilder.paths import HOOK
 from envbuilder.report import Reporter
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def test_the_pth_is_one_line_and_everything_is_ascii_and_readable_for_all(rig: R
 
 def test_the_compiled_form_needs_no_times(rig: Rig) -> None:
     rig.install()
-    compiled = hook_files.compiled(str(rig.base.purelib), hook_files.HOOK)
+    compiled = hook_files.compiled(str(rig.base.purelib), HOOK)
 
     assert [Path(path).read_bytes()[4:8] for path in compiled] == [b"\1\0\0\0"] * 3
     source = rig.base.purelib / "_vpm_env_hook.py"

@@ -1,0 +1,87 @@
+"""A build whose inputs are those of a set made before: links from the store, and a commit; nobody is asked anything."""
+
+from __future__ import annotations
+
+from os.path import exists, isfile, join
+
+from envbuilder import fs, overlay, store
+from envbuilder import profile as profiles
+from envbuilder.commit import Draft, Outcome, commit, followed, planned
+from envbuilder.overlay import Part
+from envbuilder.paths import HOOK
+from envbuilder.scope import make_home
+from envbuilder.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from envbuilder.package import Package
+    from envbuilder.profile import Profile
+    from envbuilder.recipe import Recipe
+    from envbuilder.report import Reporter
+    from envbuilder.scope import Scope
+    from envbuilder.unchanged import Seen
+
+
+def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, report: Reporter) -> Outcome | None:
+    """Make the set of `recipe` and commit it; None where the store, the base or the overlay needs a whole build."""
+    profile, manifest = seen.profile, recipe.manifest
+    if not _is_ready(seen, recipe):
+        return None
+    make_home(found.layout)
+    with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
+        packages = store.get_all(found.layout, [member.key for member in manifest.members], soabi=manifest.soabi)
+        if packages is None or not _have_overlay(found, profile, recipe, packages):
+            return None
+        with open(recipe.inputs["lock_file"], encoding="utf-8") as stream:
+            lock = stream.read()
+        draft = Draft(manifest, recipe.inputs, seen.config_file, recipe.config, lock)
+        changes = planned(profile, {member.name: member.content for member in manifest.members})
+        with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
+            done = commit(profile, draft, switch=switch, force=False)
+    ran = followed(profile, done, env=found.env, report=report)
+    return Outcome(
+        kind=done.kind,
+        generation=done.generation,
+        before=done.before,
+        base_key=profile.base_key,
+        changes=changes,
+        notes=recipe.notes,
+        provided=manifest.provided,
+        ignored=manifest.ignored,
+        left_out=manifest.left_out,
+        findings=manifest.findings,
+        probe=manifest.probe,
+        ran=ran,
+    )
+
+
+def _is_ready(seen: Seen, recipe: Recipe) -> bool:
+    """Tell whether the base's skeleton is there, and its hook, if there is one, is for the base as it is."""
+    if not isfile(join(recipe.skeleton, "pyvenv.cfg")):
+        return False
+    try:
+        with open(join(seen.base["facts"]["purelib"], HOOK), encoding="utf-8") as stream:
+            return seen.profile.base_key in stream.read()
+    except OSError:
+        return True
+
+
+def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list[Package]) -> bool:
+    """Make the overlay if it is not there; False where a damaged one is in use."""
+    layout, manifest = found.layout, recipe.manifest
+    path = layout.overlay(profile.base_key, manifest.digest)
+    with fs.locked(layout.overlay_lock(profile.base_key, manifest.digest), wait=found.lock_wait):
+        if overlay.read(path) is not None:
+            return True
+        if exists(path):
+            return False
+        overlay.link(
+            path,
+            layout=layout,
+            skeleton=recipe.skeleton,
+            python_version=manifest.python_version,
+            parts=tuple(
+                Part(package, member.override) for member, package in zip(manifest.members, packages, strict=True)
+            ),
+        )
+        overlay.seal(path, manifest)
+    return True

@@ -1,0 +1,114 @@
+"""How a build is shown: what changed, what was left to the base or left out, and the next step; text or JSON."""
+
+from __future__ import annotations
+
+from envbuilder.planning import size_text
+from envbuilder.tuples import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from envbuilder.commit import Outcome
+    from envbuilder.console import Console
+    from envbuilder.errors import Finding
+    from envbuilder.manifest import ProbeResult
+    from envbuilder.planning import Change
+    from envbuilder.profile import Generation
+
+
+def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
+    """Show what a build came to."""
+    if as_json:
+        console.json(build_record(outcome))
+        return
+    _show_set(outcome, console)
+    generation = outcome.generation
+    if generation is None:
+        for change in outcome.changes:
+            console.data(_planned(change, outcome))
+        console.say("nothing would change" if not outcome.changes else "nothing was changed: this was a dry run")
+        return
+    for change in outcome.changes:
+        console.say(f"  {change}")
+    told, way_forward = _told(outcome, generation)
+    console.say(told)
+    if way_forward:
+        console.hint(way_forward)
+
+
+def _told(outcome: Outcome, generation: Generation) -> tuple[str, str]:
+    """Say how a build ended, and the next step ("" where there is none)."""
+    named = f"generation {generation.number} ({generation.digest[:12]})"
+    before = outcome.before.number if outcome.before else "none"
+    match outcome.kind:
+        case "held":
+            way = f"`vpm-env switch {generation.number}` takes it again"
+            return f"{named} was rolled back and stays so; generation {before} is current", way
+        case "unchanged":
+            return f"nothing changed: {named} is current", ""
+        case "made":
+            return f"made {named}; `current` is as it was", f"`vpm-env switch {generation.number}` makes it current"
+    way = "" if outcome.before else "`vpm-env status` tells whether engine processes get it"
+    return f"switched to {named}, was {before}", way
+
+
+def _show_set(outcome: Outcome, console: Console) -> None:
+    """Tell everything about a set that must not go unsaid."""
+    for note in outcome.notes:
+        console.say(f"note: {note}")
+    for line in said_of(outcome.provided, outcome.ignored):
+        console.say(f"note: {line}")
+    for plugin, why in outcome.left_out.items():
+        console.warn(f"without `{plugin}` (optional): {why}")
+    for finding in outcome.findings:
+        console.warn(finding_line(finding))
+    for result in outcome.probe:
+        if result.status == "needs-device":
+            console.say(f"note: {result.group}: {result.name} needs a device to load: {result.error}")
+
+
+def said_of(provided: dict[str, str], ignored: dict[str, list[str]]) -> list[str]:
+    """Say what a set leaves to the base, and which of the base's bounds it ignores: a sentence each."""
+    lines = [f"`{plugin}` is provided by the base ({entry})" for plugin, entry in provided.items()]
+    return lines + [f"`{plugin}` ignores its bounds on {', '.join(names)}" for plugin, names in ignored.items()]
+
+
+def finding_line(finding: Finding) -> str:
+    """Say a finding in one line."""
+    return f"{finding.code}: {finding.what}: {finding.why}; {finding.way_forward}"
+
+
+def _planned(change: Change, outcome: Outcome) -> str:
+    size = outcome.to_fetch.get(change.name) if change.size is None else None
+    return f"{change}, {size_text(size)} to fetch" if size else str(change)
+
+
+def build_record(outcome: Outcome) -> dict[str, Any]:
+    """Return what a build came to, as plain data."""
+    return {
+        "result": outcome.kind,
+        "generation": outcome.generation.number if outcome.generation else None,
+        "digest": outcome.generation.digest if outcome.generation else None,
+        "before": outcome.before.number if outcome.before else None,
+        "base": outcome.base_key,
+        "changes": [
+            {"name": change.name, "before": change.before, "after": change.after, "bytes": change.size}
+            for change in outcome.changes
+        ],
+        "provided": outcome.provided,
+        "ignored": outcome.ignored,
+        "left_out": outcome.left_out,
+        "findings": [finding._asdict() for finding in outcome.findings],
+        "probe": [_probe_record(result) for result in outcome.probe],
+        "ran": [one._asdict() for one in outcome.ran],
+    }
+
+
+def _probe_record(result: ProbeResult) -> dict[str, Any]:
+    return {
+        "entry_point": f"{result.group}:{result.name}",
+        "plugin": result.plugin,
+        "status": result.status,
+        "error": result.error,
+        "seconds": round(result.seconds, 3),
+    }

@@ -1,0 +1,138 @@
+"""How every build ends: the set becomes a generation, and the generation current, unless it was undone before."""
+
+from __future__ import annotations
+
+import time
+
+from envbuilder import overlay
+from envbuilder import profile as profiles
+from envbuilder.manifest import NOTHING
+from envbuilder.planning import changes
+from envbuilder.profile import Generation
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from envbuilder.errors import Finding
+    from envbuilder.followup import Ran
+    from envbuilder.manifest import Manifest, ProbeResult
+    from envbuilder.paths import Environment
+    from envbuilder.planning import Change
+    from envbuilder.profile import Profile
+    from envbuilder.report import Reporter
+
+
+class Draft(NamedTuple):
+    """What a new generation records.
+
+    `inputs` are the digests of what the set was made from, `config_file` is where the config lies; `config` and `lock`
+    are the texts that are kept with the generation.
+    """
+
+    manifest: Manifest
+    inputs: dict[str, Any]
+    config_file: str
+    config: str
+    lock: str
+
+
+class Committed(NamedTuple):
+    """What became of a set.
+
+    `kind` is `unchanged`, `held` (the set is the one that was rolled back), `made` (not switched to) or `switched`;
+    `before` is what was current, `is_new` says that the generation was made now.
+    """
+
+    kind: str
+    generation: Generation
+    before: Generation | None
+    is_new: bool = False
+
+
+class Outcome(NamedTuple):
+    """What a build came to.
+
+    `kind` is `planned` or one of `Committed`; `generation` is None only if `planned`. `provided`, `ignored` and
+    `left_out` are as in the lock, `findings` and `probe` as in the manifest; `to_fetch` is the bytes of packages that
+    are not in the store, by name. `ran` are the commands that ran afterwards.
+    """
+
+    kind: str
+    generation: Generation | None
+    before: Generation | None
+    base_key: str
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+    provided: dict[str, str]
+    ignored: dict[str, list[str]]
+    left_out: dict[str, str]
+    findings: tuple[Finding, ...] = ()
+    probe: tuple[ProbeResult, ...] = ()
+    to_fetch: dict[str, int] = NOTHING
+    ran: tuple[Ran, ...] = ()
+
+
+def commit(profile: Profile, draft: Draft, *, switch: bool, force: bool) -> Committed:
+    """Record a set as a generation, unless the newest is the same, and make it current, unless it was undone.
+
+    `force` ends a hold. The profile's lock must be held.
+    """
+    number = profiles.current(profile)
+    before = None if number is None else profiles.read(profile, number)
+    newest = profiles.newest(profile)
+    is_new = newest is None or newest.digest != draft.manifest.digest
+    if newest is None or newest.digest != draft.manifest.digest:
+        generation = _record(profile, draft)
+    else:
+        generation = newest._replace(inputs=draft.inputs, config=draft.config_file)
+        profiles.rewrite(profile, generation)
+        profiles.point(profile, generation)
+        if generation.number == number:
+            return Committed("unchanged", generation, before)
+        if profiles.order(profile).held and not force:
+            return Committed("held", generation, before)
+    if not switch:
+        return Committed("made", generation, before, is_new)
+    profiles.switch(profile, generation.number, verb="build", hold=False)
+    return Committed("switched", generation, before, is_new)
+
+
+def followed(profile: Profile, done: Committed, *, env: Environment, report: Reporter) -> tuple[Ran, ...]:
+    """Run what the config wants run after this; no lock may be held."""
+    happened = {"on_build": done.is_new, "on_switch": done.kind == "switched"}
+    inputs = done.generation.inputs
+    wanted = {key: inputs[key] for key, now in happened.items() if now and key in inputs}
+    if not wanted:
+        return ()
+    from envbuilder.followup import Event, follow  # few configs have commands
+
+    event = Event("build", done.generation, done.before.number if done.before else None)
+    return follow(profile, event, wanted, done.generation, env=env, report=report)
+
+
+def planned(profile: Profile, after: dict[str, tuple[str, str, int | None]]) -> tuple[Change, ...]:
+    """Say how a set, name → (version, key or "", bytes if known), differs from the current one."""
+    number = profiles.current(profile)
+    old = profiles.read(profile, number) if number is not None else None
+    manifest = overlay.get(profile.layout, profile.base_key, old.digest) if old else None
+    return changes({member.name: member.content for member in manifest.members} if manifest else {}, after)
+
+
+def _record(profile: Profile, draft: Draft) -> Generation:
+    manifest = draft.manifest
+    generation = Generation(
+        number=0,
+        digest=manifest.digest,
+        base_key=profile.base_key,
+        created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        state="untried",
+        keep=False,
+        config=draft.config_file,
+        base=manifest.base,
+        inputs=draft.inputs,
+        packages=[[member.name, member.version, member.plugin, member.editable] for member in manifest.members],
+        left_out=manifest.left_out,
+        reason="build",
+    )
+    return profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock)
