@@ -171,7 +171,18 @@ def _still_fits(lock: Lock, base: Base, built: Built, left_out: dict[str, str]) 
     provided = all(has.get(entry.split(" ")[0]) == entry.split(" ")[1] for entry in lock.provided.values())
     own = all(package.override or package.name not in has for package in lock.packages)
     same_sources = all(lock.package(locked.name) == locked for _, locked in built.values())
-    return relied and provided and own and same_sources and lock.left_out.keys() == left_out.keys()
+    fits = relied and provided and own and same_sources and lock.left_out.keys() == left_out.keys()
+    return fits and _overrides_suit(lock, base)
+
+
+def _overrides_suit(lock: Lock, base: Base) -> bool:
+    """Tell whether what shadows the base still suits it: a distribution that came since may want another version."""
+    shadowing = {package.name: package.version for package in lock.packages if package.override}
+    if not shadowing:
+        return True
+    from envbuilder.stubs import suit  # few sets shadow anything
+
+    return suit(base, shadowing)
 
 
 def _require_same(job: Job, lock: Lock) -> None:

@@ -15,7 +15,7 @@ from envbuilder import process
 from envbuilder.digest import sha256_of
 from envbuilder.engines import GENERIC, Engine, engine_among, engine_named
 from envbuilder.errors import BaseError
-from envbuilder.interpreter import recall, remember
+from envbuilder.interpreter import find_base, recall, remember
 
 if TYPE_CHECKING:
     from envbuilder.interpreter import Interpreter
@@ -125,19 +125,32 @@ def base_key(*, prefix: str, soabi: str, platform: str, engine: str, engine_vers
     return sha256_of([prefix, soabi, platform, engine, engine_version])[:12]
 
 
+def engine_in_reach(option: str | None, env: Environment) -> Engine:
+    """Return the engine of the base that a build would choose; the generic one where there is no base.
+
+    `option` is `--base`; raise `BaseError` if that names none.
+    """
+    try:
+        return describe(find_base(option=option, configured=None, env=env), None, env).engine
+    except BaseError:
+        if option:
+            raise
+        return GENERIC
+
+
 def describe(interpreter: Interpreter, layout: Layout | None, env: Environment, *, engine: str | None = None) -> Base:
     """Ask `interpreter` what it holds, or recall it from the home's cache while nothing there has changed.
 
     `engine` is the config's own word on which engine it is. Raise `BaseError` for an interpreter that does not
     answer, is too old or too new, or lacks the engine that the config names.
     """
-    remembered = recall(interpreter, layout) if layout else None
+    remembered = recall(interpreter, layout, engine) if layout else None
     if remembered:
         return _base(remembered["facts"], interpreter, engine)
     facts = _ask(interpreter, env)
     base = _base(facts, interpreter, engine)
     if layout:
-        remember(interpreter, layout, key=base.key, digest=base.digest, facts=facts)
+        remember(interpreter, layout, engine, key=base.key, digest=base.digest, facts=facts)
     return base
 
 

@@ -11,9 +11,9 @@ import sys
 
 from envbuilder import __version__
 from envbuilder.arguments import Call
-from envbuilder.commands import GROUPS, VERBS, Verb, run_of
+from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, Verb, run_of
 from envbuilder.console import Console, plain
-from envbuilder.errors import UsageError, VpmError
+from envbuilder.errors import SystemRefusal, UsageError, VpmError
 from envbuilder.paths import environment
 from envbuilder.scope import Options
 from envbuilder.tuples import TYPE_CHECKING
@@ -33,21 +33,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(env, quiet="-q" in words or "--quiet" in words, verbose="-v" in words or "--verbose" in words)
     try:
         arguments = parse(words)
-        options = Options(config=arguments.config, base=arguments.base, home=arguments.home, profile=arguments.profile)
-        return run_of(VERBS[arguments.verb]).call(Call(arguments, options, env, console))
+        base = arguments.base if isinstance(arguments.base, str) else None  # a verb of several bases reads its own
+        options = Options(config=arguments.config, base=base, home=arguments.home, profile=arguments.profile)
+        return run_of(VERBS[arguments.verb]).call(Call(arguments, options, env, console, parsers))
     except VpmError as error:
-        if "--json" in words:
-            fields = {name: value for name, value in vars(error).items() if name != "hint"}
-            record = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-            console.json({"error": {**record, "fields": plain(fields)}})
-        console.error(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.say("interrupted; nothing was switched")
-        return INTERRUPTED
+        return _show_error(error, words, console)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        return _show_error(SystemRefusal.of(error), words, console)
+    except KeyboardInterrupt:
+        console.say("interrupted; nothing was switched")
+        return INTERRUPTED
+
+
+def _show_error(error: VpmError, words: list[str], console: Console) -> int:
+    if "--json" in words:
+        fields = {name: value for name, value in vars(error).items() if name != "hint"}
+        record = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        console.json({"error": {**record, "fields": plain(fields)}})
+    console.error(error)
+    return error.exit_code
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -56,7 +63,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     at = _verb_index(own)
     if at is None:
         return _without_verb(own)
-    verb = VERBS.get(own[at]) or _unknown(own[at])
+    verb = VERBS.get(ALIASES.get(own[at], own[at])) or _unknown(own[at])
     return _verb_parser(verb).parse_args(own[:at] + own[at + 1 :], argparse.Namespace(verb=verb.name, command=command))
 
 
@@ -111,6 +118,11 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        from envbuilder.samples import SAMPLES  # only help shows them
+
+        return f"{super().format_help()}\nexample:\n  {SAMPLES[self.prog.split()[-1]]}\n"
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message[:1].lower() + message[1:].rstrip("."), hint=f"see `{self.prog} --help`")
 
@@ -119,19 +131,27 @@ def _verb_parser(verb: Verb) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False, formatter_class=_Formatter
     )
-    run_of(verb).takes(parser)
+    run = run_of(verb)
+    run.takes(parser)
     helps = {left.split()[0]: right for left, right in _GLOBAL_HELP}
     own = parser.add_argument_group("options of every verb")
     for name in _OWN_OPTIONS:
-        own.add_argument(name, metavar=name.lstrip("-").upper(), help=helps[name])
+        action = "append" if name in run.repeated else "store"
+        own.add_argument(name, metavar=name.lstrip("-").upper(), help=helps[name], action=action)
     own.add_argument("-q", "--quiet", action="store_true", help=helps["-q,"])
     own.add_argument("-v", "--verbose", action="store_true", help=helps["-v,"])
     return parser
 
 
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Make the parser of every verb: what completion and the documentation are made of."""
+    return {verb.name: _verb_parser(verb) for verb in VERBS.values()}
+
+
 def _unknown(name: str) -> NoReturn:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, VERBS, n=1)
+    near = get_close_matches(name, [*VERBS, *ALIASES], n=1)
     hint = f"did you mean `vpm-env {near[0]}`?" if near else "see `vpm-env --help`"
+    hint = WAYS.get(name, hint)
     raise UsageError(f"there is no verb `{name}`", hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from envbuilder import overlay
+from envbuilder import overlay, store
 from envbuilder import profile as profiles
 from envbuilder.manifest import NOTHING
 from envbuilder.planning import changes
@@ -116,7 +116,19 @@ def planned(profile: Profile, after: dict[str, tuple[str, str, int | None]]) -> 
     number = profiles.current(profile)
     old = profiles.read(profile, number) if number is not None else None
     manifest = overlay.get(profile.layout, profile.base_key, old.digest) if old else None
-    return changes({member.name: member.content for member in manifest.members} if manifest else {}, after)
+    before = {member.name: member.content for member in manifest.members} if manifest else {}
+    found = changes(before, after)
+    return tuple(
+        _told_by_commit(change, before[change.name][1], after[change.name][1], profile) if change.content else change
+        for change in found
+    )
+
+
+def _told_by_commit(change: Change, old: str, new: str, profile: Profile) -> Change:
+    """Say which commits two contents of one version come from, where both come from git."""
+    packages = [store.get(profile.layout, key) for key in (old, new)]
+    commits = [str(package.source.get("vcs", {}).get("commit-id", "")) if package else "" for package in packages]
+    return change._replace(content=" → ".join(commit[:8] for commit in commits)) if all(commits) else change
 
 
 def _record(profile: Profile, draft: Draft) -> Generation:

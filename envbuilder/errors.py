@@ -280,6 +280,28 @@ class ProfileError(VpmError):
         self.hint = hint
 
 
+class SystemRefusal(VpmError):
+    """What the operating system refused: no permission, no space, a failing disk; `path` is "" where it names none."""
+
+    def __init__(self, *, path: str, reason: str, hint: str | None = None) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+        self.hint = hint
+
+    @classmethod
+    def of(cls, error: OSError) -> SystemRefusal:
+        """Say what an `OSError` means to a user."""
+        reason = (error.strerror or str(error) or type(error).__name__).lower()
+        hint = "run it as the owner of that file, or name another home with `--home` or `VPM_ENV_HOME`"
+        forbidden = isinstance(error, PermissionError) or error.errno == 30  # EROFS
+        return cls(path=str(error.filename or ""), reason=reason, hint=hint if forbidden else None)
+
+    @property
+    def message(self) -> str:
+        return f"`{self.path}`: {self.reason}" if self.path else self.reason
+
+
 class Busy(VpmError):
     """Somebody else holds the lock: `holder` says who, `waited` is in seconds."""
 

@@ -140,21 +140,26 @@ def _python_in(folder: str) -> str | None:
     return next((abspath(path) for path in candidates if isfile(path) and os.access(path, os.X_OK)), None)
 
 
-def recall(interpreter: Interpreter, layout: Layout) -> dict[str, Any] | None:
-    """Return what was remembered of a base (`key`, `digest`, `facts`), if its stats are what they were."""
+def recall(interpreter: Interpreter, layout: Layout, engine: str | None) -> dict[str, Any] | None:
+    """Return what was remembered of a base (`key`, `digest`, `stats`, `facts`), if its stats are what they were.
+
+    `engine` is the config's own word on which engine it is, which is part of a base's key.
+    """
     try:
-        with open(_memory(interpreter, layout), encoding="utf-8") as stream:
+        with open(_memory(interpreter, layout, engine), encoding="utf-8") as stream:
             record = dict(json.load(stream))
         return record if record["stats"] == _stats(interpreter.python, record["facts"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def remember(interpreter: Interpreter, layout: Layout, *, key: str, digest: str, facts: dict[str, Any]) -> None:
+def remember(
+    interpreter: Interpreter, layout: Layout, engine: str | None, *, key: str, digest: str, facts: dict[str, Any]
+) -> None:
     """Keep a base's facts; a home that is read-only or not there yet is no reason to stop."""
     if not isdir(layout.home):
         return
-    path = _memory(interpreter, layout)
+    path = _memory(interpreter, layout, engine)
     try:
         fs.make_dirs(dirname(path))
         stats = _stats(interpreter.python, facts)
@@ -163,8 +168,8 @@ def remember(interpreter: Interpreter, layout: Layout, *, key: str, digest: str,
         pass
 
 
-def _memory(interpreter: Interpreter, layout: Layout) -> str:
-    return join(layout.cache, "bases", f"{sha256_of([FORMAT, interpreter.python])[:16]}.json")
+def _memory(interpreter: Interpreter, layout: Layout, engine: str | None) -> str:
+    return join(layout.cache, "bases", f"{sha256_of([FORMAT, interpreter.python, engine])[:16]}.json")
 
 
 def _stats(python: str, facts: dict[str, Any]) -> list[list[int] | None]:

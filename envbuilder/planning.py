@@ -14,18 +14,19 @@ class Change(NamedTuple):
     """One package that differs between two sets.
 
     `before` and `after` are versions, None where it is absent; `size` is the difference in bytes, None where it is
-    not known because the package was not fetched yet.
+    not known because the package was not fetched yet. `content` says how two of one version differ: `other content`,
+    or a git source's commits.
     """
 
     name: str
     before: str | None
     after: str | None
     size: int | None = None
-    rebuilt: bool = False
+    content: str = ""
 
     def __str__(self) -> str:
         arrow = f"{self.name}: {self.before or ABSENT} → {self.after or ABSENT}"
-        content = ", other content" if self.rebuilt else ""
+        content = f", {self.content}" if self.content else ""
         return arrow + content + (f", {signed_size(self.size)}" if self.size else "")
 
 
@@ -45,7 +46,7 @@ def changes(
                 before=old[0] if old else None,
                 after=new[0] if new else None,
                 size=grown,
-                rebuilt=bool(old and new and old[0] == new[0]),
+                content="other content" if old and new and old[0] == new[0] else "",
             )
         )
     return tuple(found)

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from os.path import abspath, expanduser, join
+from os.path import abspath, dirname, expanduser, isdir, join
 
 from envbuilder import fs
+from envbuilder.digest import is_sealed, sealed, sha256_bytes, sha256_of
 from envbuilder.engines import ENGINES
 from envbuilder.errors import ConfigError, HomeError, Place, Problem, UsageError
 from envbuilder.interpreter import Interpreter, find_base, recall
@@ -18,7 +20,6 @@ from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from envbuilder.base import Base
-    from envbuilder.config import Config
 
 _CHOOSING = (b"base", b"profile", b"engine", b"{", b"---")
 """How lines begin behind which a base, profile or engine may be chosen; those of a flow mapping may be anywhere."""
@@ -34,6 +35,14 @@ class Options(NamedTuple):
     base: str | None = None
     home: str | None = None
     profile: str | None = None
+
+
+class Choice(NamedTuple):
+    """What a config chooses for every verb: its `base:`, `profile:` and `engine:`."""
+
+    base: str | None = None
+    profile: str | None = None
+    engine: str | None = None
 
 
 class Scope(NamedTuple):
@@ -64,9 +73,8 @@ def scope(options: Options, env: Environment, *, needs_config: bool = False) -> 
     if config_file and not os.path.isfile(config_file) and (options.config or needs_config):
         problem = Problem(place=Place(file=config_file), key="", text="there is no such file")
         raise ConfigError((problem,), hint="`vpm-env init` writes one; `--config` or `$VPM_ENV_CONFIG` names another")
-    config = _choosing_config(config_file, env)
-    configured = config.base if config else None
-    chosen = options.profile or env.get("VPM_ENV_PROFILE") or (config.profile if config else None) or DEFAULT_PROFILE
+    choice = _choice(config_file, env, layout)
+    chosen = options.profile or env.get("VPM_ENV_PROFILE") or choice.profile or DEFAULT_PROFILE
     if not _is_profile_name(chosen):
         raise UsageError(f"`{chosen}` is no profile name: lower-case letters, digits, `.`, `_` and `-`")
     return Scope(
@@ -74,9 +82,9 @@ def scope(options: Options, env: Environment, *, needs_config: bool = False) -> 
         options=options,
         layout=layout,
         config_file=config_file,
-        interpreter=find_base(option=options.base, configured=configured, env=env),
+        interpreter=find_base(option=options.base, configured=choice.base, env=env),
         profile_name=chosen,
-        engine=config.engine if config else None,
+        engine=choice.engine,
     )
 
 
@@ -123,7 +131,7 @@ def base_key(found: Scope) -> str:
 
     A base that does not start any more is no obstacle where the profile knows only one: rolling back is for then.
     """
-    remembered = recall(found.interpreter, found.layout) if found.engine is None else None
+    remembered = recall(found.interpreter, found.layout, found.engine)
     if remembered:
         return str(remembered["key"])
     from envbuilder.base import describe  # only when nothing is remembered: it starts the base's interpreter
@@ -145,18 +153,42 @@ def _known_bases(found: Scope) -> list[str]:
         return []
 
 
-def _choosing_config(config_file: str | None, env: Environment) -> Config | None:
-    """Parse the config only if a line of it may choose base, profile or engine."""
+def _choice(config_file: str | None, env: Environment, layout: Layout) -> Choice:
+    """Parse the config only if a line of it may choose base, profile or engine, and its bytes are new."""
     try:
         with open(config_file or os.devnull, "rb") as stream:
             content = stream.read(1 << 20)
     except OSError:
-        return None
+        return Choice()
     if not any(line.lstrip(b"\xef\xbb\xbf \t?'\"").startswith(_CHOOSING) for line in content.splitlines()):
+        return Choice()
+    file = abspath(expanduser(config_file or ""))
+    purpose = sha256_of([file, env.user_home, sha256_bytes(content)])
+    known = join(layout.cache, "choices", f"{sha256_of(file)[:16]}.json")
+    return _recalled(known, purpose) or _parsed(file, env, known, purpose, layout)
+
+
+def _recalled(path: str, purpose: str) -> Choice | None:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            record = json.load(stream)
+        return Choice(*record["choice"]) if is_sealed(record) and record["for"] == purpose else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _parsed(file: str, env: Environment, known: str, purpose: str, layout: Layout) -> Choice:
     from envbuilder.config import read  # yaml costs more than a bare interpreter start
 
-    return read(abspath(expanduser(config_file or "")), env=env)
+    config = read(file, env=env)
+    choice = Choice(config.base, config.profile, config.engine)
+    if isdir(layout.home):
+        try:
+            fs.make_dirs(dirname(known))
+            fs.write_plain(known, json.dumps(sealed({"choice": choice, "for": purpose})).encode())
+        except OSError:
+            pass  # a home that is read-only is no reason to stop
+    return choice
 
 
 def _require_format(layout: Layout) -> None:

@@ -16,7 +16,7 @@ from envbuilder import fs, inputs
 from envbuilder.digest import is_sealed, sealed, sha256_file, sha256_of
 from envbuilder.errors import PackageError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT, Package
-from envbuilder.paths import DEFAULT_WAIT
+from envbuilder.paths import DEFAULT_WAIT, Layout
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from envbuilder.config import Plugin
     from envbuilder.lock import LockedPackage
     from envbuilder.orders import Order
-    from envbuilder.paths import Layout
     from envbuilder.report import Reporter
     from envbuilder.sources import Source
     from envbuilder.uv import Uv
@@ -124,6 +123,11 @@ def get_all(layout: Layout, keys: Iterable[str], *, soabi: str) -> list[Package]
     return found
 
 
+def name_again(layout: Layout, key: str) -> None:
+    """Give a package its short name back, by which overlays link to it."""
+    _link_alias(key, layout)
+
+
 def keys(layout: Layout) -> list[str]:
     """Name every package in the store, damaged ones too."""
     return sorted(name for name in fs.names_in(layout.store) if _KEY.fullmatch(name))
@@ -163,7 +167,9 @@ def discard(layout: Layout, keys: Collection[str], *, until: float = 0.0) -> Non
     for key in keys:
         for path in leading.get(key, ()):
             fs.remove(path)
-        if isdir(layout.package(key)):
+        if os.path.islink(layout.package(key)):
+            fs.remove(layout.package(key))
+        elif isdir(layout.package(key)):
             trash.throw(layout, layout.package(key), f"package-{key}", until=until)
 
 
@@ -220,7 +226,34 @@ def _recall(digest: str, base: Base, layout: Layout) -> Package | None:
     package = get(layout, key) if key else None
     if package:
         _complete(package, base, layout)
-    return package
+        return package
+    return next(filter(None, (_borrow(digest, base, layout, Layout(home)) for home in layout.stores)), None)
+
+
+def _borrow(digest: str, base: Base, layout: Layout, other: Layout) -> Package | None:
+    """Link a package of another home's store into this one; None where it is not there, or not as it must be.
+
+    Nothing is written there, so it must be compiled for this base; an editable one is for whoever made it.
+    """
+    record = join(other.sources, f"{digest}.json")
+    key = _key_in(record)
+    package = get(other, key) if key else None
+    if key is None or package is None or package.editable or not fs.is_trusted(other.package(key)):
+        return None
+    if not isfile(join(other.package(key), f"{_COMPILED}{base.soabi}")):
+        return None
+    if lexists(layout.package(key)):
+        discard(layout, [key])
+    fs.replace_symlink(layout.package(key), other.package(key))
+    _link_alias(key, layout)
+    with open(record, "rb") as stream:
+        fs.write_plain(join(layout.sources, f"{digest}.json"), stream.read())
+    return get(layout, key)
+
+
+def borrowed(layout: Layout, keys: Iterable[str]) -> list[str]:
+    """Return those of some packages that lie in other homes' stores: in this one they are symlinks."""
+    return sorted(key for key in keys if os.path.islink(layout.package(key)))
 
 
 def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: Layout, report: Reporter) -> None:
@@ -274,7 +307,7 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
 
 def _publish(staged: str, package: Package, order: Order, layout: Layout) -> None:
     final = layout.package(package.key)
-    if exists(final) and get(layout, package.key) is None:
+    if lexists(final) and get(layout, package.key) is None:
         discard(layout, [package.key])
     if lexists(final):
         fs.remove_tree(staged)
@@ -297,6 +330,8 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
     root = layout.package(package.key)
     try:
         _link_alias(package.key, layout)
+        if os.path.islink(root):
+            return
         if not isfile(join(root, f"{_COMPILED}{base.soabi}")):
             from envbuilder import build, unpack  # a package is compiled once for each Python
 

@@ -23,7 +23,7 @@ from envbuilder import fs
 from envbuilder.names import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from envbuilder.base import Base, Distribution
     from envbuilder.report import Reporter
@@ -92,6 +92,17 @@ def requirers(base: Base, overrides: frozenset[str]) -> tuple[str, ...]:
             if requirement
         )
     )
+
+
+def suit(base: Base, versions: Mapping[str, str]) -> bool:
+    """Tell whether packages that shadow the base, name → version, are what its own distributions require."""
+    needed = [
+        requirement
+        for dist in base.distributions.values()
+        for requirement in map(parsed, (line for line in dist.requires if _names(line, frozenset(versions))))
+        if requirement and applies(requirement, base.markers)
+    ]
+    return all(each.specifier.contains(versions[normalized(each.name)], prereleases=True) for each in needed)
 
 
 def parsed(line: str) -> Requirement | None:

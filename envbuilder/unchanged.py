@@ -38,7 +38,7 @@ class Unchanged(NamedTuple):
 
 def look(found: Scope) -> Seen | None:
     """Look at config and base; None where there is no config, or where the base has changed or is not known."""
-    base = recall(found.interpreter, found.layout)
+    base = recall(found.interpreter, found.layout, found.engine)
     if found.config_file is None or base is None:
         return None
     profile = Profile(layout=found.layout, name=found.profile_name, base_key=base["key"])

@@ -158,13 +158,13 @@ def test_a_base_is_remembered_until_something_there_changes(
     os.makedirs(layout.home)
     interpreter = Interpreter(python=str(base.python), rule="a test")
     found = ask(base, layout)
-    remembered = recall(interpreter, layout)
+    remembered = recall(interpreter, layout, None)
     assert remembered is not None
     assert (remembered["key"], remembered["digest"]) == (found.key, found.digest)
 
     change(base)
 
-    assert recall(interpreter, layout) is None
+    assert recall(interpreter, layout, None) is None
 
 
 def test_a_config_may_say_which_engine(base: kit.Base) -> None:

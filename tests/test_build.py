@@ -272,6 +272,25 @@ def test_a_plugin_that_the_base_holds_too_is_told(vllm: kit.VpmEnv, base: kit.Ba
     assert "override" in refused.stderr
 
 
+def test_a_base_that_comes_to_need_another_version_of_what_is_shadowed_is_noticed(
+    vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
+) -> None:
+    publish(index, "one", requires=("shared>=2",))
+    kit.wheel(index.folder, "shared", "2.0")
+    kit.install(base, kit.wheel(tmp_path, "shared", "1.0"))
+    entry = "plugins:\n  - {name: one, source: pypi}\n"
+    vllm.config(f"index: {index.url}\noverride: [shared]\n{entry}")
+    vllm("build", check=True)
+    kit.install(base, kit.wheel(tmp_path, "content", "1.0", requires=("shared>=1",)))
+    assert vllm("build", "--json").json["result"] == "unchanged"
+
+    kit.install(base, kit.wheel(tmp_path, "needy", "1.0", requires=("shared<2",)))
+
+    refused = vllm("build")
+    assert refused.exit == 1
+    assert "needy 1.0, which needs shared<2" in refused.stderr
+
+
 def test_an_unrelated_install_in_the_base_changes_nothing(
     vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
 ) -> None:
@@ -482,6 +501,23 @@ def test_uninstall_waits_for_nobody_and_names_other_hooks(
     assert (refused.exit, "is in use" in refused.stderr) == (1, True)
     assert f"`vpm-env hook uninstall --base {other.python}` removes it" in done.stdout
     assert not vllm.home.exists()
+
+
+def test_to_name_another_engine_is_to_mean_another_base(vllm: kit.VpmEnv, index: kit.Index) -> None:
+    publish(index, "one")
+    config(vllm, index, "one")
+    vllm("build", check=True)
+    vllm.config(f"index: {index.url}\nengine: generic\nplugins:\n  - {{name: one, source: pypi}}\n")
+
+    made = [vllm("build", "--json", check=True).json for _ in range(2)]
+    assert [each["result"] for each in made] == ["switched", "unchanged"]
+    fs.remove_tree(vllm.home / "profiles")
+    fs.remove_tree(vllm.home / "overlays")
+    again = vllm("build", "--json", check=True).json
+
+    assert again["base"] == made[0]["base"]
+    assert [path.name for path in (vllm.home / "profiles" / "default").iterdir()] == [again["base"]]
+    assert vllm("verify").exit == 0
 
 
 def test_two_configs_in_one_folder_have_a_lock_each(vllm: kit.VpmEnv, index: kit.Index) -> None:

@@ -140,6 +140,22 @@ def test_a_home_that_may_not_be_written_is_told(public: Stand) -> None:
     assert "`VPM_ENV_HOME`" in done.stderr
 
 
+def test_in_somebody_elses_home_one_may_look_and_is_told_why_no_more(public: Stand, registry: Path) -> None:
+    owner = replace(public, vpm_env=replace(public.vpm_env, uid=None))
+    os.chown(registry, 0, 0)
+    for name in ("one", "two"):
+        public.config(name)
+        owner("build")
+    public.config("one", "two")
+
+    for verb in ("build", "rollback", "gc"):
+        done = public(verb, check=False)
+        assert (done.exit, done.stdout) == (1, "")
+        assert "permission denied\n\nhint: run it as the owner" in done.stderr
+    assert public("history", "--json").json["current"] == 2
+    assert public("run", "--", "vllm").stdout.startswith("two\n")
+
+
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory, uv_cache: Path) -> Iterator[Stand]:
     """Give a base, and one plugin in two versions."""

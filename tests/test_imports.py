@@ -86,13 +86,13 @@ EXPENSIVE = {
 
 @pytest.fixture
 def two_generations(base: kit.Base, index: kit.Index, vpm_env: kit.VpmEnv) -> kit.VpmEnv:
-    """Make a profile that can roll back, and whose build has nothing to do."""
+    """Make a profile that can roll back, and whose build has nothing to do; its config has a say in which base it is."""
     kit.fake_vllm(base)
     vpm_env.use(base)
     for names in (["one"], ["one", "two"]):
         kit.wheel(index.folder, names[-1])
         entries = "".join(f"  - {{name: {name}, source: pypi, package: {name}}}\n" for name in names)
-        vpm_env.config(f"index: {index.url}\nplugins:\n{entries}")
+        vpm_env.config(f"index: {index.url}\nengine: vllm\nplugins:\n{entries}")
         vpm_env("build", check=True)
     return vpm_env
 

@@ -52,7 +52,8 @@ def test_a_git_ref_is_locked_to_its_commit_until_an_upgrade(vllm: kit.VpmEnv, tm
     assert "nothing to do" in vllm("build").stderr
     vllm("build", "--force", check=True)
     assert served(vllm)[0] == "first"
-    vllm("build", "--upgrade", "mine", check=True)
+    upgraded = vllm("build", "--upgrade", "mine", check=True)
+    assert f", {first[:8]} → {second[:8]}" in upgraded.stderr
     assert second in lock.read_text()
     assert served(vllm)[0] == "second"
     vllm("rollback", check=True)
