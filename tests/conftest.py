@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,28 @@ def hermetic(request: pytest.FixtureRequest, home: Path, uv_cache: Path, monkeyp
     monkeypatch.setenv("UV_CACHE_DIR", str(uv_cache))
 
 
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> tuple[kit.Base, Path]:
+    """Make a base, and a copy of it that no test gets at."""
+    folder = tmp_path_factory.mktemp("base")
+    made = kit.base(folder / "base")
+    shutil.copytree(made.prefix, folder / "untouched", symlinks=True)
+    return made, folder / "untouched"
+
+
 @pytest.fixture
-def base(tmp_path: Path) -> kit.Base:
-    """Make a base: a venv without pip."""
-    return kit.base(tmp_path / "base")
+def base(untouched: tuple[kit.Base, Path]) -> kit.Base:
+    """Give a new base: a venv without pip. It always lies in one place, so that its skeleton is made once a run."""
+    made, copy = untouched
+    shutil.rmtree(made.prefix)
+    shutil.copytree(copy, made.prefix, symlinks=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def skeletons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep the skeletons of overlays from test to test: virtualenv takes longer than most tests."""
+    return tmp_path_factory.mktemp("skeletons")
 
 
 @pytest.fixture
@@ -55,7 +74,9 @@ def index(tmp_path: Path) -> Iterator[kit.Index]:
 
 
 @pytest.fixture
-def vpm_env(request: pytest.FixtureRequest, tmp_path: Path, home: Path, uv_cache: Path) -> kit.VpmEnv:
+def vpm_env(
+    request: pytest.FixtureRequest, tmp_path: Path, home: Path, uv_cache: Path, skeletons: Path
+) -> Iterator[kit.VpmEnv]:
     """Run `vpm-env` as a child with a clean environment, in `tmp_path/work`."""
     folder = tmp_path / "work"
     folder.mkdir(exist_ok=True)
@@ -63,7 +84,11 @@ def vpm_env(request: pytest.FixtureRequest, tmp_path: Path, home: Path, uv_cache
     registry = tmp_path / "vpm-home"
     env = kit.clean_environment(home, network=network)
     env |= {"UV_CACHE_DIR": str(uv_cache), "VPM_ENV_HOME": str(registry)}
-    return kit.VpmEnv(home=registry, folder=folder, env=env)
+    cached = registry / "cache" / "skeletons"
+    shutil.copytree(skeletons, cached, symlinks=True)
+    yield kit.VpmEnv(home=registry, folder=folder, env=env)
+    for path in set(cached.glob("*")) - {cached / known.name for known in skeletons.iterdir()}:
+        shutil.copytree(path, skeletons / path.name, symlinks=True)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

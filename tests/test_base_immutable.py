@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from stands import Stand
 
-KINDS = ("venv", "system")
+KINDS = ("venv", pytest.param("system", marks=pytest.mark.long))
 PLUG = {"plug/__init__.py": "def register(): ...\n", "plug/deep/__init__.py": "", "plug/table.json": "{}"}
 THROUGH_CODE = "import sys; from pip._internal.cli.main import main; sys.exit(main(sys.argv[1:]))"
 """Call pip so that the hook cannot know it: the overlay is active then."""
