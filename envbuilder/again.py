@@ -7,7 +7,6 @@ from os.path import exists, isfile, join
 from envbuilder import fs, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
-from envbuilder.overlay import Part
 from envbuilder.paths import HOOK
 from envbuilder.scope import make_home
 from envbuilder.tuples import TYPE_CHECKING
@@ -29,7 +28,7 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
     make_home(found.layout)
     with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
         packages = store.get_all(found.layout, [member.key for member in manifest.members], soabi=manifest.soabi)
-        if packages is None or not _have_overlay(found, profile, recipe, packages):
+        if packages is None or not _have_overlay(found, profile, recipe, packages, report):
             return None
         with open(recipe.inputs["lock_file"], encoding="utf-8") as stream:
             lock = stream.read()
@@ -65,11 +64,12 @@ def _is_ready(seen: Seen, recipe: Recipe) -> bool:
         return True
 
 
-def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list[Package]) -> bool:
+def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list[Package], report: Reporter) -> bool:
     """Make the overlay if it is not there; False where a damaged one is in use."""
     layout, manifest = found.layout, recipe.manifest
     path = layout.overlay(profile.base_key, manifest.digest)
-    with fs.locked(layout.overlay_lock(profile.base_key, manifest.digest), wait=found.lock_wait):
+    lock = layout.overlay_lock(profile.base_key, manifest.digest)
+    with fs.locked(lock, wait=found.lock_wait, on_wait=report.waiting):
         if overlay.read(path) is not None:
             return True
         if exists(path):
@@ -80,7 +80,8 @@ def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list
             skeleton=recipe.skeleton,
             python_version=manifest.python_version,
             parts=tuple(
-                Part(package, member.override) for member, package in zip(manifest.members, packages, strict=True)
+                overlay.part(package, override=member.override, selection=manifest.selection.get(member.name))
+                for member, package in zip(manifest.members, packages, strict=True)
             ),
         )
         overlay.seal(path, manifest)

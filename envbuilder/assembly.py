@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from envbuilder import fs, overlay, store
 from envbuilder.blame import droppable
 from envbuilder.checks import audited, probed
-from envbuilder.composition import describe
+from envbuilder.composition import describe, parts_of
 from envbuilder.config import Git, Local, PyPI
 from envbuilder.errors import ChangesNeeded, ProbeError, ProfileError, SeveralErrors, SourceError, VpmError
 from envbuilder.lock import Lock, dump
 from envbuilder.moments import moment
-from envbuilder.overlay import Part
 from envbuilder.planning import lock_changes
 from envbuilder.skeleton import skeleton
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from envbuilder.job import Job
     from envbuilder.lock import LockedPackage
     from envbuilder.manifest import Manifest, ProbeResult
+    from envbuilder.overlay import Part
     from envbuilder.package import Package
     from envbuilder.paths import Environment, Layout
 
@@ -222,10 +222,7 @@ def _not_isolated(config: Config) -> frozenset[str]:
 
 def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
     """Make the overlay, check it and seal it; one that is sealed already is only audited again."""
-    parts = tuple(
-        Part(package=packages[locked.name], override=locked.override)
-        for locked in sorted(lock.packages, key=lambda locked: locked.name)
-    )
+    parts = parts_of(lock, packages, job.config)
     manifest = describe(lock, parts, job.base)
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)

@@ -16,13 +16,27 @@ from envbuilder.names import normalized
 from envbuilder.paths import find_config
 
 if TYPE_CHECKING:
+    from envbuilder.amounts import Amount
     from envbuilder.paths import Environment
 
 FORMAT = 1
 ENGINE_NAMES = (*(engine.name for engine in ENGINES), GENERIC.name)
 
-_TOP_KEYS = ("plugins", "engine", "base", "profile", "index", "find_links", "override")
-_PLUGIN_KEYS = ("name", "source", "enabled", "extras", "ignore", "optional", "build_isolation")
+_COMMAND_KEYS = ("on_build", "on_switch")
+_TOP_KEYS = (
+    "plugins",
+    "engine",
+    "base",
+    "profile",
+    "index",
+    "find_links",
+    "stores",
+    "override",
+    "exclude_newer",
+    "min_free",
+    *_COMMAND_KEYS,
+)
+_PLUGIN_KEYS = ("name", "source", "enabled", "extras", "ignore", "entry_points", "optional", "build_isolation")
 _SOURCE_KEYS = {
     "pypi": ("package", "version", "index"),
     "git": ("url", "ref", "subdirectory"),
@@ -60,7 +74,8 @@ class Plugin:
     """One entry of `plugins:`.
 
     `index` is a URL that this plugin's package is taken from, `ignore` are normalized names of base packages whose
-    bounds it ignores, `place` is where the entry begins.
+    bounds it ignores, `place` is where the entry begins. `entry_points` are the only ones to take, `name` or
+    `group:name`, sorted; None for all.
     """
 
     name: str
@@ -72,6 +87,14 @@ class Plugin:
     ignore: tuple[str, ...] = ()
     optional: bool = False
     build_isolation: bool = True
+    entry_points: tuple[str, ...] | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return what it says, as plain data: `source` is its kind, and the fields of the source stand beside it."""
+        own = {name: getattr(self, name) for name in self.__slots__ if name not in ("name", "place", "source")}
+        source = {name: getattr(self.source, name) for name in self.source.__slots__}
+        return {"source": type(self.source).__name__.lower(), **source, **own}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +102,10 @@ class Config:
     """A parsed `plugins.yaml`.
 
     `file` is its absolute path, `sha256` the digest of its bytes. `index` are the indexes to ask in this order
-    (empty: uv's and pip's settings), `find_links` folders (absolute) and URLs, `override` normalized names of
-    packages that may shadow the base. `plugins` has the disabled ones too. `notes` are what the reader of the file
+    (empty: uv's and pip's settings), `find_links` folders (absolute) and URLs, `stores` other homes (absolute) whose
+    packages are linked to, `override` normalized names of packages that may shadow the base, `exclude_newer` a moment
+    or an age of what to look at, `min_free` how much of the home's file system a build leaves free, `on_build` and
+    `on_switch` commands to run afterwards. `plugins` has the disabled ones too. `notes` are what the reader of the file
     should hear once.
     """
 
@@ -92,7 +117,12 @@ class Config:
     profile: str | None = None
     index: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
+    stores: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
+    exclude_newer: str | None = None
+    min_free: Amount | None = None
+    on_build: str | None = None
+    on_switch: str | None = None
     notes: tuple[str, ...] = ()
     digest: str = field(init=False)
     """Names what is asked for: 64 hex digits over all that can change the answer, and nothing else.
@@ -119,6 +149,8 @@ class Config:
                 "override": self.override,
                 "plugins": [_record(plugin) for plugin in sorted(self.enabled, key=lambda plugin: plugin.name)],
                 "profile": self.profile,
+                # Left out where it says nothing, so that older locks stay good.
+                **({"exclude_newer": self.exclude_newer} if self.exclude_newer else {}),
             }
         )
 
@@ -131,7 +163,7 @@ def find(env: Environment, option: str | None) -> str | None:
 def read(path: str, *, env: Environment) -> Config:
     """Read and check a config; raise `ConfigError` with every problem, in the file's order."""
     file = abspath(path)
-    return of_content(_content(file), file=file, env=env)
+    return of_content(content_of(file), file=file, env=env)
 
 
 def of_content(content: bytes, *, file: str, env: Environment) -> Config:
@@ -145,8 +177,8 @@ def of_content(content: bytes, *, file: str, env: Environment) -> Config:
     return config
 
 
-def _content(file: str) -> bytes:
-    """Return the file's bytes, but not many more than a config may have."""
+def content_of(file: str) -> bytes:
+    """Return a config's bytes, but not many more than it may have; raise `ConfigError` where it cannot be read."""
     try:
         with open(file, "rb") as stream:
             return stream.read(MAX_BYTES + 1)
@@ -173,7 +205,12 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
         profile=top.text("profile", values.profile_name),
         index=top.texts("index", values.index_url),
         find_links=top.texts("find_links", folder.find_links),
+        stores=top.texts("stores", folder.absolute),
         override=top.names("override"),
+        exclude_newer=top.text("exclude_newer", values.exclude_newer),
+        min_free=top.text("min_free", values.min_free),
+        on_build=top.text("on_build", values.command),
+        on_switch=top.text("on_switch", values.command),
         notes=_notes(entries),
     )
 
@@ -196,7 +233,7 @@ def _plugin(entry: Fields, folder: values.Folder) -> Plugin | None:
     source = _source(entry, kind, name, folder)
     enabled, optional = entry.boolean("enabled", default=True), entry.boolean("optional", default=False)
     build_isolation = entry.boolean("build_isolation", default=True)
-    extras, ignore = entry.names("extras"), entry.names("ignore")
+    extras, ignore, entry_points = entry.names("extras"), entry.names("ignore"), _entry_points(entry)
     index = entry.text("index", values.index_url) if kind == "pypi" else None
     if name is None or source is None:
         return None
@@ -210,7 +247,20 @@ def _plugin(entry: Fields, folder: values.Folder) -> Plugin | None:
         ignore=ignore,
         optional=optional,
         build_isolation=build_isolation,
+        entry_points=entry_points,
     )
+
+
+def _entry_points(entry: Fields) -> tuple[str, ...] | None:
+    """Return which entry points are wanted, written as a list, or as a mapping of groups; None for all."""
+    if not entry.has("entry_points"):
+        return None
+    groups = entry.below("entry_points")
+    if groups is None:
+        return tuple(sorted(entry.texts("entry_points", values.entry_point)))
+    groups.check_keys(tuple(filter(values.is_group, groups.mapping.values)))
+    listed = (values.grouped(group, groups.texts(group, values.entry_point_name)) for group in groups.mapping.values)
+    return tuple(sorted({point for points in listed for point in points}))
 
 
 def _check_plugin_keys(entry: Fields, kind: str | None) -> None:

@@ -61,6 +61,13 @@ class Fields:
         node = self.mapping.values.get(name)
         return node.text if isinstance(node, Scalar) else ""
 
+    def below(self, name: str) -> Fields | None:
+        """Return the fields of a mapping under a key; None where something else is."""
+        node = self.mapping.values.get(name)
+        if not isinstance(node, Mapping):
+            return None
+        return Fields(mapping=node, key=self._path(name), problems=self.problems)
+
     def complain(self, name: str, text: str) -> None:
         """Note what is wrong with a key, at its value, or at the mapping where there is no such key."""
         node = self.mapping.values.get(name)

@@ -12,8 +12,11 @@ from os.path import dirname, isabs, join, normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+from envbuilder.amounts import Amount, amount
 from envbuilder.document import shown
+from envbuilder.moments import checked
 from envbuilder.names import is_name, normalized
+from envbuilder.process import without_credentials
 
 if TYPE_CHECKING:
     from envbuilder.paths import Environment
@@ -24,6 +27,7 @@ MAX_CLAUSES = 16
 
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _SCP_LIKE = re.compile(r"[A-Za-z0-9_][\w.+-]*@[A-Za-z0-9_][\w.-]*:(?![:/]/)[^\s:-]\S*", re.ASCII)
+_GROUP = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _PROFILE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NO_REF = re.compile(r"[\s~^:?*\[\\]|\.\.|@\{|//|^/|/$|\.$|\.lock$")
 _MORE_THAN_NAME = re.compile(r"[A-Za-z0-9._-]+\s*(\[|[<>=!~@;])")
@@ -74,6 +78,35 @@ def _no_name(text: str) -> str:
     if _MORE_THAN_NAME.match(text):
         return f"must be a name alone, and {shown(text)} holds more; bounds go under `version`, extras under `extras`"
     return f"must be a name of letters, digits, `-`, `_` and `.`, and {shown(text)} is none"
+
+
+def entry_point(text: str) -> str:
+    """Check what names an entry point: `name`, or `group:name`."""
+    group, colon, name = text.rpartition(":")
+    if (colon and not is_group(group)) or not _is_point_name(name):
+        raise ValueError(f"must be the name of an entry point, alone or as `group:name`, and {shown(text)} is none")
+    return text
+
+
+def is_group(text: str) -> bool:
+    """Tell whether a text may name a group of entry points."""
+    return _GROUP.fullmatch(text) is not None
+
+
+def entry_point_name(text: str) -> str:
+    """Check the name of an entry point whose group is known."""
+    if not _is_point_name(text):
+        raise ValueError(f"must be the name of an entry point, and {shown(text)} is none")
+    return text
+
+
+def grouped(group: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return entry points of one group as `group:name`."""
+    return tuple(f"{group}:{name}" for name in names)
+
+
+def _is_point_name(text: str) -> bool:
+    return bool(text) and not set(text) & set("=:[] \t")
 
 
 def profile_name(text: str) -> str:
@@ -182,6 +215,27 @@ def subdirectory(text: str) -> str | None:
     if isabs(path) or "\\" in path or ".." in text.split("/"):
         raise ValueError(f"must be a path inside the repository, without `..`; not {shown(text)}")
     return None if path == "." else path
+
+
+def exclude_newer(text: str) -> str:
+    """Return a day or moment in UTC, or an age as it is written."""
+    return checked(text)
+
+
+def command(text: str) -> str:
+    """Check a command for the shell; a credential in it would be kept with every generation."""
+    with_braces = re.sub(r"\$(\w+)", r"${\1}", text)
+    if without_credentials(with_braces) != with_braces:
+        raise ValueError("holds a credential; let the command take it from a variable or a file")
+    return text
+
+
+def min_free(text: str) -> Amount:
+    """Read how much of a file system is to stay free: `20G`, or `5%` of it."""
+    try:
+        return amount(text)
+    except ValueError:
+        raise ValueError(f"must be a size such as `20G` or a share such as `5%`, not {shown(text)}") from None
 
 
 def is_archive(path: str) -> bool:

@@ -221,6 +221,11 @@ def label(key: str) -> str:
     return shown(key).strip("`")
 
 
+def is_plain_text(text: str) -> bool:
+    """Tell whether a word without quotes is text, and to every reader."""
+    return _kind(text) == "text"
+
+
 def _kind(text: str) -> str:
     if text in _NULL:
         return "null"

@@ -62,6 +62,15 @@ def make_dir(path: StrPath) -> None:
         pass
 
 
+def is_trusted(path: StrPath) -> bool:
+    """Tell whether a real directory is root's or this user's, and nobody else may write to it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+
+
 def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     """Make a directory and its parents; one that is there already is fine."""
     os.makedirs(path, mode=mode, exist_ok=True)
@@ -299,11 +308,11 @@ def _acquire(stream: IO[str], path: str, mode: int, wait: float, on_wait: Callab
             return fcntl.flock(stream, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             waited = time.monotonic() - started
-        if waited >= wait:
-            raise Busy(path=path, holder=_holder(stream), waited=waited)
         if on_wait and waited >= telling:
             telling += min(telling, 60.0)
             on_wait(_holder(stream), waited)
+        if waited >= wait:
+            raise Busy(path=path, holder=_holder(stream), waited=waited)
         time.sleep(0.02)
 
 

@@ -19,7 +19,7 @@ from envbuilder.paths import site_packages
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from envbuilder.package import Package
     from envbuilder.paths import Layout
@@ -35,10 +35,21 @@ _SHARED = frozenset({"bin", "lib", "include"})
 
 
 class Part(NamedTuple):
-    """A package as an overlay takes it in; `override` puts it before the base."""
+    """A package as an overlay takes it in; `override` puts it before the base.
+
+    `selection` are the only entry points that it brings (`group:name`); None for all.
+    """
 
     package: Package
     override: bool = False
+    selection: tuple[str, ...] | None = None
+
+
+def part(package: Package, *, override: bool, selection: Iterable[str] | None) -> Part:
+    """Take a package in, with the selected ones of its entry points."""
+    if selection is None:
+        return Part(package, override)
+    return Part(package.selecting(selection), override, tuple(selection))
 
 
 def get(layout: Layout, base_key: str, digest: str) -> Manifest | None:
@@ -64,10 +75,11 @@ def link(path: str, *, layout: Layout, skeleton: str, python_version: str, parts
     _copy_skeleton(skeleton, path)
     plain = tuple(part.package for part in parts if not part.override)
     shadowing = tuple(part.package for part in parts if part.override)
-    _plant(plan_of(plain, layout), farm, _FARM_DEPTH)
+    own = _own_files(parts)
+    _plant(plan_of(plain, layout), farm, _FARM_DEPTH, own)
     if shadowing:
         fs.make_dirs(join(path, OVERRIDE))
-        _plant(plan_of(shadowing, layout), join(path, OVERRIDE), _OVERRIDE_DEPTH)
+        _plant(plan_of(shadowing, layout), join(path, OVERRIDE), _OVERRIDE_DEPTH, own)
     _write_scripts(join(path, "bin"), plain + shadowing, layout)
     _link_data(path, plain + shadowing, layout)
     fs.write_plain(join(path, LEASE), b"")
@@ -140,13 +152,41 @@ def verify(layout: Layout, base_key: str, digest: str, packages: tuple[Part, ...
     farms[join(path, OVERRIDE)] = (True, _OVERRIDE_DEPTH)
     for farm, (override, depth) in farms.items():
         planned = plan_of(tuple(part.package for part in packages if part.override is override), layout)
-        wrong += _differences(planned, farm, depth)
+        wrong += _differences(planned, farm, depth, _own_files(packages))
     return wrong
 
 
-def _differences(planned: Plan, farm: str, depth: int) -> Iterator[str]:
+def _own_files(parts: Iterable[Part]) -> dict[str, bytes]:
+    """Return the files that an overlay has for itself: `entry_points.txt` of packages that bring only some."""
+    return {
+        f"{part.package.dist_info}/entry_points.txt": _entry_points_text(part.package.entry_points)
+        for part in parts
+        if part.selection is not None
+    }
+
+
+def _entry_points_text(points: dict[str, dict[str, str]]) -> bytes:
+    lines: list[str] = []
+    for group in sorted(points):
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in sorted(points[group].items())), ""]
+    return "\n".join(lines).encode()
+
+
+def _holds(path: str, content: bytes) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            return not os.path.islink(path) and stream.read() == content
+    except OSError:
+        return False
+
+
+def _differences(planned: Plan, farm: str, depth: int, own: dict[str, bytes]) -> Iterator[str]:
     for entry in planned.links:
         at = join(farm, entry.path)
+        if entry.path in own:
+            if not _holds(at, own[entry.path]):
+                yield f"`{entry.path}` is not as it was written"
+            continue
         if os.path.islink(at):
             as_planned = os.readlink(at) == link_text(entry, depth=depth) or _same_file(at, entry.source)
         else:
@@ -170,14 +210,17 @@ def _tree(package: Package, layout: Layout) -> Tree:
         path=join(layout.store, lib),
         target=f"store/{short}" if fs.target_of(join(layout.store, short)) == lib else f"store/{lib}",
         physical=frozenset(package.physical),
+        is_lent=os.path.islink(layout.package(package.key)),
     )
 
 
-def _plant(planned: Plan, farm: str, depth: int) -> None:
+def _plant(planned: Plan, farm: str, depth: int, own: dict[str, bytes]) -> None:
     for folder in planned.directories:
         fs.make_dir(join(farm, folder))
     for entry in planned.links:
-        if entry.hard:
+        if entry.path in own:
+            fs.write_plain(join(farm, entry.path), own[entry.path], mode=0o444)
+        elif entry.hard:
             fs.hard_link(entry.source, join(farm, entry.path))
         else:
             fs.link(link_text(entry, depth=depth), join(farm, entry.path))

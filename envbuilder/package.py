@@ -14,6 +14,7 @@ import json
 import os
 
 from envbuilder.digest import canonical, sealed, sha256_bytes, sha256_of
+from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import PackageError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -120,6 +121,16 @@ class Package(NamedTuple):
             size=sum(file.size for file in entries),
             **fields,
         )
+
+    def selecting(self, selection: Iterable[str]) -> Package:
+        """Return the package with only these of its entry points (`group:name`), and its scripts."""
+        wanted = set(selection)
+        points: dict[str, dict[str, str]] = {}
+        for group, named in self.entry_points.items():
+            for name, value in named.items():
+                if group in SCRIPT_GROUPS or f"{group}:{name}" in wanted:
+                    points.setdefault(group, {})[name] = value
+        return self._replace(entry_points=points)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what stands in `package.json`, checksum included."""

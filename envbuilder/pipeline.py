@@ -6,7 +6,7 @@ import sys
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lockfile, overlay, process
+from envbuilder import fs, lockfile, overlay, process, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
@@ -14,11 +14,12 @@ from envbuilder.assembly import Assembled, assemble, build_sources, fill, link
 from envbuilder.base import Base, describe
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.composition import describe as describe_set
+from envbuilder.composition import parts_of
 from envbuilder.config import Config, Local, PyPI, of_content, read
 from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError, UsageError
 from envbuilder.job import Job, Request
+from envbuilder.lending import lenders
 from envbuilder.names import normalized
-from envbuilder.overlay import Part
 from envbuilder.paths import HOOK
 from envbuilder.recipe import Recipe
 from envbuilder.scope import make_home, profile_of
@@ -44,6 +45,10 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
     """
     config = config or read_config(found)
     make_home(found.layout)
+    if config.min_free and not request.dry_run:
+        from envbuilder.sweep import make_room  # few configs ask for it
+
+        make_room(found.layout, config.min_free, report)
     base = describe(found.interpreter, found.layout, found.env, engine=config.engine)
     profile = profile_of(found, base)
     _require_known(request.upgrade, config, profile)
@@ -149,7 +154,7 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
             job, tuple(plugin for plugin in job.config.enabled if plugin.name in from_source), scratch
         )
     packages = fill(job, lock, built)
-    parts = tuple(Part(package=packages[locked.name], override=locked.override) for locked in lock.packages)
+    parts = parts_of(lock, packages, job.config)
     manifest = describe_set(lock, parts, job.base)
     if manifest.digest != generation.digest:
         raise ProfileError(
@@ -199,7 +204,7 @@ def _job(
     return Job(
         config=config,
         base=base,
-        layout=found.layout,
+        layout=found.layout._replace(stores=lenders(config.stores, found.layout, report)),
         env=found.env,
         uv=lambda: _uv(found, request, config),
         request=request,
@@ -212,7 +217,10 @@ def _job(
 def _draft(job: Job, manifest: Manifest, lock: Lock, lock_file: str) -> Draft:
     with open(job.config.file, encoding="utf-8-sig") as stream:
         kept = process.without_credentials(stream.read())
-    return Draft(manifest, _inputs(job, lock_file), job.config.file, kept, locks.dump(lock))
+    inputs = _inputs(job, lock_file)
+    if borrowed := store.borrowed(job.layout, [member.key for member in manifest.members]):
+        inputs["borrowed"] = borrowed
+    return Draft(manifest, inputs, job.config.file, kept, locks.dump(lock))
 
 
 def _remember(found: Scope, job: Job, draft: Draft) -> None:
@@ -250,7 +258,8 @@ def _uv(found: Scope, request: Request, config: Config) -> Uv:
     from envbuilder.uv import configure  # a build whose lock fits and whose packages are there calls no uv
 
     in_force = config
-    if config.sha256 != file_digest(config.file) and found.config_file and exists(found.config_file):
+    is_kept = not request.dry_run and config.sha256 != file_digest(config.file)
+    if is_kept and found.config_file and exists(found.config_file):
         in_force = read(found.config_file, env=found.env)
     return configure(in_force, found.env, found.layout, offline=request.offline)
 

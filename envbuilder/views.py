@@ -12,6 +12,7 @@ from envbuilder.switching import chosen
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from envbuilder.manifest import Member
     from envbuilder.profile import Generation, Profile
 
 
@@ -75,7 +76,7 @@ def show_list(profile: Profile, as_json: bool, console: Console) -> None:
             member.version,
             member.plugin or "dependency",
             size_text(member.size),
-            ", ".join(word for word, said in (("editable", member.editable), ("override", member.override)) if said),
+            _note(member, manifest.selection.get(member.name)),
         )
         for member in sorted(manifest.members, key=lambda member: (not member.plugin, member.name))
     ]
@@ -84,6 +85,14 @@ def show_list(profile: Profile, as_json: bool, console: Console) -> None:
     console.table(Table(headings=("package", "version", "plugin", ">size", "note"), rows=rows))
     for line in said_of({}, manifest.ignored):
         console.say(f"note: {line}")
+
+
+def _note(member: Member, selection: list[str] | None) -> str:
+    words = [word for word, said in (("editable", member.editable), ("override", member.override)) if said]
+    if selection is not None:
+        names = ", ".join(point.partition(":")[2] for point in selection)
+        words.append(f"only {names}" if names else "no entry points")
+    return ", ".join(words)
 
 
 def _split_version(entry: str) -> tuple[str, str]:

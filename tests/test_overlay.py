@@ -17,8 +17,7 @@ from envbuilder.interpreter import Interpreter
 from envbuilder.manifest import Manifest, Member
 from envbuilder.overlay import Part
 from envbuilder.package import SHORT, Package, PackageFile
-from envbuilder.paths import Layout, environment
-from envbuilder.paths import site_packages
+from envbuilder.paths import Layout, environment, site_packages
 from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
