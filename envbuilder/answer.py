@@ -56,6 +56,8 @@ class Question:
     `facts` are the stubs that hold wherever their name is required, if the requirement allows them; `forced` hold
     even if it does not. `preferred` are versions to keep if they fit. `upgrade` is None to keep them, empty to
     keep none, else the names to look for anew. `build_in_base` are packages that are built without isolation.
+    Nothing counts that was uploaded after the moment `exclude_newer`. `alone` asks for the roots without what they
+    require.
     """
 
     python: str
@@ -65,6 +67,8 @@ class Question:
     preferred: Mapping[str, str] = field(default_factory=dict)
     upgrade: frozenset[str] | None = None
     build_in_base: tuple[str, ...] = ()
+    exclude_newer: str = ""
+    alone: bool = False
 
     def of(self, plugins: Iterable[str]) -> Question:
         """Return the question for some plugins alone, and the base's own roots."""
@@ -148,7 +152,8 @@ def _args(question: Question) -> list[str]:
     args = ["pip", "compile", _INPUT, "--python", question.python, "-c", "facts.txt", "--overrides", "forced.txt"]
     for name in question.build_in_base:
         args += ["--no-build-isolation-package", name]
-    return args
+    args += ["--no-deps"] if question.alone else []
+    return [*args, "--exclude-newer", question.exclude_newer] if question.exclude_newer else args
 
 
 def _upgrades(question: Question) -> list[str]:

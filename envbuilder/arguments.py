@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from envbuilder.amounts import Amount
     from envbuilder.console import Console
     from envbuilder.paths import Environment
     from envbuilder.scope import Options
@@ -19,24 +20,31 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class Call(NamedTuple):
-    """What a verb gets: its own words, the options of every verb, the environment, and where its words go."""
+    """What a verb gets: its own words, the options of every verb, the environment, and where its words go.
+
+    `parsers` makes the parsers of all verbs, by name.
+    """
 
     arguments: argparse.Namespace
     options: Options
     env: Environment
     console: Console
+    parsers: Callable[[], dict[str, argparse.ArgumentParser]]
 
     def waiting(self, holder: str, seconds: float) -> None:
-        """Tell who holds a lock, once that takes longer than people notice."""
-        if seconds >= 2:
-            self.console.say(f"waiting for {holder}, {seconds:.0f} s so far")
+        """Tell who holds a lock that is wanted."""
+        self.console.say(f"note: waiting for {holder}, {seconds:.0f} s so far")
 
 
 class Run(NamedTuple):
-    """How a verb runs; `takes` adds to a parser what it takes, `call` returns the exit code."""
+    """How a verb runs; `takes` adds to a parser what it takes, `call` returns the exit code.
+
+    `repeated` are options of every verb that this one takes several times; it finds lists among its arguments.
+    """
 
     takes: Callable[[argparse.ArgumentParser], None]
     call: Callable[[Call], int]
+    repeated: frozenset[str] = frozenset()
 
 
 def json_only(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +59,47 @@ def number(text: str) -> int:
     return int(text)
 
 
+def generation(text: str) -> str:
+    """Read what may name a generation: a number, or 4 and more hex digits of a digest; `switching.named` finds it."""
+    if not text.isdigit() and not re.fullmatch(r"[0-9a-fA-F]{4,64}", text):
+        hint = "name it by its number, or by the first 4 or more digits of its digest: see `vpm-env history`"
+        raise UsageError(f"`{text}` is no generation", hint=hint)
+    return text
+
+
+def moment(text: str) -> str:
+    """Read a day, a moment, or how long ago; returned is its one spelling."""
+    from envbuilder.moments import checked
+
+    try:
+        return checked(text)
+    except ValueError as error:
+        raise UsageError(f"`{text}` {error}") from None
+
+
 def duration(text: str) -> float:
     """Read `30d` as seconds."""
     found = re.fullmatch(r"(\d+)([smhdw])", text)
     if not found:
         raise UsageError(f"`{text}` is no duration", hint="write a number and `s`, `m`, `h`, `d` or `w`: `30d`")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def size(text: str) -> int:
+    """Read `10G` as bytes."""
+    from envbuilder import amounts
+
+    try:
+        return amounts.size(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def amount(text: str) -> Amount:
+    """Read a size, or a share such as `5%`."""
+    from envbuilder import amounts
+
+    try:
+        return amounts.amount(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -92,7 +92,7 @@ def overview() -> str:
     lines = ["Build, switch and roll back the plugins of an LLM serving engine.", "", "Usage: vpm-env VERB [OPTIONS]"]
     for group in GROUPS:
         lines += ["", f"{group}:"]
-        lines += [f"  {verb.name:<11}{verb.summary}" for verb in VERBS.values() if verb.group == group]
+        lines += [f"  {verb.name:<12}{verb.summary}" for verb in VERBS.values() if verb.group == group]
     lines += ["", "Options of every verb:"]
     lines += [f"  {left:<19}{right}" for left, right in _GLOBAL_HELP]
     return "\n".join([*lines, "", "`vpm-env VERB --help` has the rest.", ""])
@@ -151,7 +151,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 def _unknown(name: str) -> NoReturn:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [*VERBS, *ALIASES], n=1)
+    near = get_close_matches(name, [*VERBS, *ALIASES, *WAYS], n=1)
     hint = f"did you mean `vpm-env {near[0]}`?" if near else "see `vpm-env --help`"
-    hint = WAYS.get(name, hint)
+    if near and near[0] in WAYS:
+        hint = WAYS[near[0]]
     raise UsageError(f"there is no verb `{name}`", hint=hint)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from envbuilder.tuples import NamedTuple
 
+GUARD_ENTRY = "vpm_env_guard"
+"""The name of the start-up hook's guard in an engine's `guard_group`."""
 SCRIPT_GROUPS = frozenset({"console_scripts", "gui_scripts"})
 
 
@@ -16,8 +18,11 @@ class Engine(NamedTuple):
     `distribution` is its canonical name and `aliases` the other names its rebuilds are published under; `groups` are
     its entry-point groups, `single_slot` those of which at most one entry may exist, `called` those whose entries are
     functions that the engine calls. `allow_list` is the variable that restricts loading, `built_in` the names
-    that such a list must keep for the engine's own plugins to go on working. `guard_group` is the group in which the
-    start-up hook's guard stands, `entry_modules` are the modules (with all below them) that start it by `python -m`.
+    that such a list must keep for the engine's own plugins to go on working, `list_note` what setting it costs.
+    `unlisted_groups` ignore it, and entries of `opt_in_groups` load only if it names them; `loads_unlisted` says
+    whether all others load where the variable is not set, `strips_list` whether blanks and an empty value count for
+    nothing. `guard_group` is the group in which the start-up hook's guard stands, `entry_modules` are the modules
+    (with all below them) that start it by `python -m`.
     """
 
     name: str
@@ -30,6 +35,11 @@ class Engine(NamedTuple):
     called: frozenset[str] = frozenset()
     allow_list: str | None = None
     built_in: tuple[str, ...] = ()
+    unlisted_groups: frozenset[str] = frozenset()
+    opt_in_groups: frozenset[str] = frozenset()
+    loads_unlisted: bool = True
+    strips_list: bool = False
+    list_note: str = ""
     guard_group: str | None = None
     entry_modules: tuple[str, ...] = ()
 
@@ -56,6 +66,9 @@ VLLM = Engine(
     called=frozenset({"vllm.general_plugins"}),
     allow_list="VLLM_PLUGINS",
     built_in=("lora_filesystem_resolver", "lora_hf_hub_resolver"),
+    unlisted_groups=frozenset({"vllm.logits_processors"}),
+    opt_in_groups=frozenset({"vllm.endpoint_plugins"}),
+    list_note="it is part of the key of vLLM's compile cache: with another value, models are compiled again",
     guard_group="vllm.general_plugins",
     entry_modules=("vllm.entrypoints",),
 )
@@ -84,6 +97,7 @@ FASTDEPLOY = Engine(
     ),
     called=frozenset({"fastdeploy.model_register_plugins"}),
     allow_list="FD_PLUGINS",
+    loads_unlisted=False,
     guard_group="fastdeploy.model_register_plugins",
     entry_modules=("fastdeploy.entrypoints",),
 )
@@ -103,6 +117,8 @@ SGLANG = Engine(
     single_slot=frozenset({"sglang.srt.platforms", "sglang.multimodal_gen.platforms"}),
     called=frozenset({"sglang.srt.plugins"}),
     allow_list="SGLANG_PLUGINS",
+    unlisted_groups=frozenset({"sglang.serve_backends"}),
+    strips_list=True,
     guard_group="sglang.srt.plugins",
     entry_modules=("sglang.launch_server", "sglang.cli"),
 )

@@ -13,6 +13,7 @@ from os.path import basename, dirname, exists, isfile, join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import __version__
+from envbuilder.engines import GUARD_ENTRY
 from envbuilder.paths import FORMAT, HOOK, Layout
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def metadata(base: Base) -> dict[str, bytes]:
     """Return what stands in the dist-info but for RECORD: path in site-packages → content."""
     texts = {"INSTALLER": "vpm-env\n", "METADATA": _METADATA, "WHEEL": _WHEEL}
     if base.engine.guard_group:
-        texts["entry_points.txt"] = f"[{base.engine.guard_group}]\nvpm_env_guard = _vpm_env_guard:register\n"
+        texts["entry_points.txt"] = f"[{base.engine.guard_group}]\n{GUARD_ENTRY} = _vpm_env_guard:register\n"
     return {f"{_DIST_INFO}/{name}": text.encode() for name, text in texts.items()}
 
 

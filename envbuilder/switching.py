@@ -11,11 +11,15 @@ from envbuilder.errors import ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from envbuilder.profile import Generation, Profile
 
     Rebuild = Callable[[Profile, Generation], None]
+
+SHORTEST_PREFIX = 4
+"""Hex digits of a digest that name a generation, where they are unique."""
+_LISTED = 5
 
 
 class Switched(NamedTuple):
@@ -62,15 +66,42 @@ def switch(
         return Switched(target, before, rebuilt, _editable_notes(target))
 
 
-def chosen(profile: Profile, number: int | None) -> Generation:
-    """Return generation `number`, or the current one; raise `ProfileError` if there is none or its overlay is gone."""
-    now = profiles.current(profile) if number is None else number
+def named(profile: Profile, text: str) -> Generation:
+    """Return the generation that `text` names: its number, or the beginning of its digest (4 or more hex digits).
+
+    Of several generations of one digest it is the newest. Raise `ProfileError` where there is none, or where several
+    digests begin so.
+    """
+    number = int(text) if text.isdigit() else None
+    if number in profiles.numbers(profile):
+        return profiles.read(profile, int(text))
+    matching = _beginning(profile, text) if len(text) >= SHORTEST_PREFIX else {}
+    if len(matching) == 1:
+        return next(iter(matching.values()))
+    if matching:
+        raise ProfileError(
+            f"`{text}` is ambiguous: the digests of {_listed(matching)} begin so", hint="write more of it"
+        )
+    if number is not None:
+        return _require(profile, number)
+    known = {generation.digest: generation for generation in profiles.generations(profile)}
+    hint = f"there are {_listed(known)}" if known else "see `vpm-env history`"
+    raise ProfileError(f"the profile `{profile.name}` has no generation whose digest begins with `{text}`", hint=hint)
+
+
+def chosen(profile: Profile, name: int | str | None) -> Generation:
+    """Return the generation that `name` names, or the current one.
+
+    Raise `ProfileError` if there is none or its overlay is gone.
+    """
+    now = profiles.current(profile) if name is None else name
     if now is None:
         raise ProfileError(*_nothing(profile), hint="run `vpm-env build`")
-    generation = _require(profile, now)
+    generation = named(profile, str(now))
     if not profiles.is_on_disk(profile, generation):
         raise ProfileError(
-            f"the overlay of generation {now} was collected", hint=f"`vpm-env switch {now}` rebuilds it from its lock"
+            f"the overlay of generation {generation.number} was collected",
+            hint=f"`vpm-env switch {generation.number}` rebuilds it from its lock",
         )
     return generation
 
@@ -91,7 +122,28 @@ def _require(profile: Profile, number: int) -> Generation:
                 f"generation {number} is for the base `{theirs}`, not for this one (`{profile.base_key}`)",
                 hint="name that base with `--base`, or run `vpm-env build` to make a set for this one",
             )
-    return profiles.read(profile, number)
+    near = sorted(profiles.numbers(profile), key=lambda known: abs(known - number))[:_LISTED]
+    if not near:
+        return profiles.read(profile, number)
+    hint = f"there {'is' if len(near) == 1 else 'are'} {_joined(map(str, sorted(near)))}: see `vpm-env history`"
+    raise ProfileError(f"the profile `{profile.name}` has no generation {number}", hint=hint)
+
+
+def _beginning(profile: Profile, prefix: str) -> dict[str, Generation]:
+    """Find the generations, by digest, whose digest begins with `prefix`; the newest of each digest."""
+    known = profiles.generations(profile)
+    return {generation.digest: generation for generation in known if generation.digest.startswith(prefix.lower())}
+
+
+def _listed(known: dict[str, Generation]) -> str:
+    """Name the newest of some generations: `1 (3d6a7f12ab90) and 2 (…)`."""
+    newest = sorted(known.values(), key=lambda generation: generation.number)[-_LISTED:]
+    return _joined(f"{generation.number} ({generation.digest[:12]})" for generation in newest)
+
+
+def _joined(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _nothing(profile: Profile) -> tuple[str]:

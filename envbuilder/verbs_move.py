@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envbuilder.arguments import Call, Run, json_only, number
+from envbuilder.arguments import Call, Run, generation, json_only
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,49 +10,55 @@ if TYPE_CHECKING:
     from typing import Any
 
     from envbuilder.console import Console
+    from envbuilder.followup import Ran
+    from envbuilder.profile import Profile
     from envbuilder.switching import Switched
 
 
 def _takes_rollback(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--to", type=number, metavar="N", help="back to generation N")
+    parser.add_argument("--to", type=generation, metavar="N", help="back to generation N")
     parser.add_argument("--bad", action="store_true", help="mark the generation that is left as bad")
     json_only(parser)
 
 
 def _rollback(call: Call) -> int:
     from envbuilder.scope import profile_of, scope
-    from envbuilder.switching import rollback
+    from envbuilder.switching import named, rollback
 
     found = scope(call.options, call.env)
+    profile = profile_of(found)
     done = rollback(
-        profile_of(found),
-        to=call.arguments.to,
+        profile,
+        to=named(profile, call.arguments.to).number if call.arguments.to else None,
         bad=call.arguments.bad,
         wait=found.lock_wait,
         rebuild=_rebuild(found, call.console),
         wait_told=call.waiting,
     )
-    return _show_switched("rolled back to", done, call.arguments.json, call.console)
+    ran = _followed("rollback", profile, done, call)
+    return _show_switched("rolled back to", done, ran, call.arguments.json, call.console)
 
 
 def _takes_switch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generation", type=number, metavar="N", help="the generation to make current")
+    parser.add_argument("generation", type=generation, metavar="N", help="the generation to make current")
     json_only(parser)
 
 
 def _switch(call: Call) -> int:
     from envbuilder.scope import profile_of, scope
-    from envbuilder.switching import switch
+    from envbuilder.switching import named, switch
 
     found = scope(call.options, call.env)
+    profile = profile_of(found)
     done = switch(
-        profile_of(found),
-        call.arguments.generation,
+        profile,
+        named(profile, call.arguments.generation).number,
         wait=found.lock_wait,
         rebuild=_rebuild(found, call.console),
         wait_told=call.waiting,
     )
-    return _show_switched("switched to", done, call.arguments.json, call.console)
+    ran = _followed("switch", profile, done, call)
+    return _show_switched("switched to", done, ran, call.arguments.json, call.console)
 
 
 def _rebuild(found: Any, console: Console) -> Any:
@@ -64,11 +70,31 @@ def _rebuild(found: Any, console: Console) -> Any:
     return rebuild
 
 
-def _show_switched(verb: str, done: Switched, as_json: bool, console: Console) -> int:
+def _followed(verb: str, profile: Profile, done: Switched, call: Call) -> tuple[Ran, ...]:
+    """Run the command that the newest generation wants run after a switch; the switch stands, whatever comes of it."""
+    from envbuilder.errors import ProfileError
+    from envbuilder.profile import newest
+
+    try:
+        source = newest(profile)
+    except ProfileError as error:
+        call.console.warn(f"whether a command is to run now is not known: {error.message}")
+        return ()
+    before = done.before.number if done.before else None
+    if source is None or "on_switch" not in source.inputs or before == done.generation.number:
+        return ()
+    from envbuilder.followup import Event, follow  # few profiles have commands
+
+    event, wanted = Event(verb, done.generation, before), {"on_switch": source.inputs["on_switch"]}
+    return follow(profile, event, wanted, source, env=call.env, report=call.console.reporter())
+
+
+def _show_switched(verb: str, done: Switched, ran: tuple[Ran, ...], as_json: bool, console: Console) -> int:
     before = done.before.number if done.before else None
     if as_json:
         record = {"generation": done.generation.number, "digest": done.generation.digest, "before": before}
-        console.json({**record, "rebuilt": done.rebuilt, "notes": list(done.notes)})
+        told = {"notes": list(done.notes), "ran": [one._asdict() for one in ran]}
+        console.json({**record, "rebuilt": done.rebuilt, **told})
         return 0
     console.say(f"{verb} generation {done.generation.number} ({done.generation.digest[:12]}), was {before or 'none'}")
     for note in done.notes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envbuilder.arguments import Call, Run, json_only, number
+from envbuilder.arguments import Call, Run, generation, json_only
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def _list(call: Call) -> int:
 
 
 def _takes_path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generation", nargs="?", type=number, metavar="N", help="of generation N (default: current)")
+    parser.add_argument(
+        "generation", nargs="?", type=generation, metavar="N", help="of generation N (default: current)"
+    )
 
 
 def _path(call: Call) -> int:
@@ -44,8 +46,8 @@ def _path(call: Call) -> int:
     from envbuilder.switching import chosen
 
     profile = profile_of(scope(call.options, call.env))
-    generation = chosen(profile, call.arguments.generation)
-    call.console.data(profile.layout.overlay(profile.base_key, generation.digest))
+    digest = chosen(profile, call.arguments.generation).digest
+    call.console.data(profile.layout.overlay(profile.base_key, digest))
     return 0
 
 

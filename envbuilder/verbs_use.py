@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from envbuilder.arguments import Call, Run, json_only, number
+from envbuilder.arguments import Call, Run, generation, json_only, number
 from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ def _hook(call: Call) -> int:
 
 def _takes_run(parser: argparse.ArgumentParser) -> None:
     parser.usage = "vpm-env run [--generation N] [OPTIONS] -- COMMAND"
-    parser.add_argument("--generation", type=number, metavar="N", help="with generation N (default: current)")
+    parser.add_argument("--generation", type=generation, metavar="N", help="with generation N (default: current)")
 
 
 def _run(call: Call) -> int:
@@ -72,7 +72,44 @@ def _run(call: Call) -> int:
     return 0
 
 
+def _takes_shell(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--generation", type=generation, metavar="N", help="of generation N (default: current)")
+
+
+def _shell(call: Call) -> int:
+    from envbuilder.scope import scope
+    from envbuilder.shells import shell
+
+    shell(scope(call.options, call.env), number=call.arguments.generation, report=call.console.reporter())
+    return 0
+
+
+def _takes_completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), help="the shell to write a script for")
+    parser.add_argument("--values", metavar="KIND", help="list what there is of a kind, as the scripts do")
+
+
+def _completion(call: Call) -> int:
+    from envbuilder.completion import script
+    from envbuilder.scope import scope
+    from envbuilder.values import KINDS, values
+
+    kind = call.arguments.values
+    if (call.arguments.shell is None) == (kind is None):
+        raise UsageError("name a shell", hint="`vpm-env completion bash`, or `zsh`, or `fish`")
+    if kind is None:
+        call.console.data(script(call.arguments.shell, call.parsers()).rstrip("\n"))
+        return 0
+    if kind not in KINDS:
+        raise UsageError(f"there are no values of the kind `{kind}`", hint=f"there are {', '.join(KINDS)}")
+    for value, summary in values(kind, scope(call.options, call.env)):
+        call.console.data(f"{value}\t{summary}")
+    return 0
+
+
 RUNS = {
     "hook": Run(_takes_hook, _hook),
     "run": Run(_takes_run, _run),
+    "shell": Run(_takes_shell, _shell),
+    "completion": Run(_takes_completion, _completion),
 }

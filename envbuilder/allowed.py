@@ -1,0 +1,169 @@
+"""What an engine's allow-list lets load, and the value that the variable needs for exactly one set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envbuilder.engines import GUARD_ENTRY, is_plugin_group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from envbuilder.base import Base
+    from envbuilder.engines import Engine
+    from envbuilder.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One entry point that the engine sees.
+
+    `package` has it, at `version`; `in_base` says whose that is, `plugin` the config's entry that brings it in.
+    `loads` says whether the allow-list lets it load, `why` the reason (never empty where it does not).
+    """
+
+    group: str
+    name: str
+    value: str
+    package: str
+    version: str
+    in_base: bool
+    plugin: str
+    loads: bool
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """The plugins of a set and its base, as the engine sees them.
+
+    `variable` is the engine's allow-list (None: it has none) and `present` its value in this environment (None: not
+    set). `value` is what it should be for exactly this set; `needed` says that something of the set does not load
+    without it, `unknown` are names in it that nothing provides, with the nearest name or "". `silent` are plugins
+    without an entry point: they are only imported.
+    """
+
+    engine: Engine
+    variable: str | None
+    present: str | None
+    value: str
+    needed: bool
+    points: tuple[Point, ...]
+    unknown: tuple[tuple[str, str], ...]
+    silent: tuple[str, ...]
+
+
+def listing(manifest: Manifest, base: Base, present: str | None, *, guarded: bool) -> Listing:
+    """List the entry points of a set and its base; `guarded` says that the base's hook has a guard to be let load."""
+    engine = base.engine
+    listed = names_in(present, engine)
+    points = tuple(sorted(_points(manifest, base, listed), key=lambda point: (_rank(point.group, engine), point.name)))
+    known = {point.name for point in points} | set(engine.built_in) | {GUARD_ENTRY}
+    owners = {point.package: [other.name for other in points if other.package == point.package] for point in points}
+    return Listing(
+        engine=engine,
+        variable=engine.allow_list,
+        present=present,
+        value=_value(points, listed, engine, owners, guarded=guarded),
+        needed=any(not point.loads and not point.in_base for point in points),
+        points=points,
+        unknown=tuple((name, _nearest(name, known, owners)) for name in listed or () if name not in known),
+        silent=tuple(
+            member.plugin
+            for member in manifest.members
+            if member.plugin and not any(point.package == member.name for point in points)
+        ),
+    )
+
+
+def names_in(present: str | None, engine: Engine) -> tuple[str, ...] | None:
+    """Read the variable's value as the engine does; None where it counts as not set."""
+    if present is None:
+        return None
+    if not engine.strips_list:
+        return tuple(present.split(","))
+    return tuple(name.strip() for name in present.split(",") if name.strip()) or None
+
+
+def _points(manifest: Manifest, base: Base, listed: tuple[str, ...] | None) -> Iterator[Point]:
+    members = {member.name: member for member in manifest.members}
+    found = [
+        (group, name, value, members[package].name, members[package].version, False, members[package].plugin)
+        for group, entries in manifest.entry_points.items()
+        for name, (value, package) in entries.items()
+    ]
+    found += [
+        (group, name, value, dist.name, dist.version, True, "")
+        for dist in base.distributions.values()
+        if dist.name not in members and not _is_second_name(dist.name, base)
+        for group, name, value in dist.entry_points
+    ]
+    for group, name, value, package, version, in_base, plugin in found:
+        if is_plugin_group(group, base.engine):
+            loads, why = _verdict(group, name, listed, base.engine)
+            yield Point(
+                group=group,
+                name=name,
+                value=value,
+                package=package,
+                version=version,
+                in_base=in_base,
+                plugin=plugin,
+                loads=loads,
+                why=why,
+            )
+
+
+def _is_second_name(name: str, base: Base) -> bool:
+    """Tell whether `name` is the engine's canonical one, under which a rebuild of another name stands too."""
+    return name == base.engine.distribution != base.engine_name
+
+
+def _verdict(group: str, name: str, listed: tuple[str, ...] | None, engine: Engine) -> tuple[bool, str]:
+    variable = engine.allow_list
+    if variable is None:
+        return True, ""
+    if group in engine.unlisted_groups:
+        return True, f"whatever {variable} says"
+    if listed is not None and name in listed:
+        return True, f"{variable} names it"
+    if group in engine.opt_in_groups:
+        return False, f"only if {variable} names it"
+    if listed is not None:
+        blank = any(name == other.strip() for other in listed)
+        return False, f"{variable} has blanks around it" if blank else f"{variable} does not name it"
+    return engine.loads_unlisted, "" if engine.loads_unlisted else f"{variable} is not set"
+
+
+def _value(
+    points: Iterable[Point],
+    listed: tuple[str, ...] | None,
+    engine: Engine,
+    owners: dict[str, list[str]],
+    *,
+    guarded: bool,
+) -> str:
+    """Name what the set has, the engine's own, and of the base what the present value lets load: all, if not set."""
+    if engine.allow_list is None:
+        return ""
+    restricted = [point for point in points if point.group not in engine.unlisted_groups]
+    words = {word.strip() for word in listed or ()}
+    words |= {name for word in words for name in owners.get(word, ())}  # a distribution's name stands for its entries
+    names = {point.name for point in restricted if not point.in_base or listed is None or point.name in words}
+    names |= {GUARD_ENTRY} if guarded else set()
+    return ",".join(sorted(names | set(engine.built_in)))
+
+
+def _nearest(name: str, known: set[str], owners: dict[str, list[str]]) -> str:
+    if name.strip() in known:
+        return name.strip()
+    if name.strip() in owners:
+        return ",".join(sorted(owners[name.strip()]))
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    return next(iter(get_close_matches(name.strip(), sorted(known), n=1)), "")
+
+
+def _rank(group: str, engine: Engine) -> tuple[int, str]:
+    return engine.groups.index(group) if group in engine.groups else len(engine.groups), group

@@ -1,0 +1,189 @@
+"""What vpm-env works with here: places and the rules that chose them, versions, sizes, where packages come from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from os.path import join
+from typing import TYPE_CHECKING
+
+from envbuilder import __version__, indexes, pipconf, process, startup
+from envbuilder.base import describe
+from envbuilder.config import read
+from envbuilder.errors import VpmError
+from envbuilder.fs import names_in
+from envbuilder.ledger import occupied
+from envbuilder.scope import home, scope
+from envbuilder.uv import find_uv
+
+if TYPE_CHECKING:
+    from envbuilder.base import Base
+    from envbuilder.config import Config
+    from envbuilder.paths import Environment
+    from envbuilder.scope import Options, Scope
+
+_HOME_RULES = ("VPM_ENV_HOME", "VLLM_PLUGIN_REGISTRY_DIR")
+_CONFIG_RULES = ("VPM_ENV_CONFIG", "VLLM_PLUGIN_CONFIG")
+_PARTS = ("store", "overlays", "profiles", "sources", "cache", "trash", "tmp")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Info:
+    """What there is; a thing that is missing is None, and `troubles` say why, a sentence each.
+
+    `parts` is folder of the home → bytes on disk, `free` are the bytes left on its file system. `sources` are
+    `(what, where from)`: indexes and links, without credentials. `hook` is `none`, `intact`, `stale` (of another
+    version, or changed) or `elsewhere` (for another home or profile).
+    """
+
+    version: str
+    python: str
+    python_version: str
+    uv: str | None
+    uv_version: str
+    home: str
+    home_rule: str
+    parts: dict[str, int]
+    free: int | None
+    profile: str | None
+    config_file: str | None
+    config_rule: str
+    base: Base | None
+    hook: str
+    sources: tuple[tuple[str, str], ...]
+    troubles: tuple[str, ...]
+
+
+def info(options: Options, env: Environment) -> Info:
+    """Find out what there is; only a home that cannot be used is an error. Writes nothing."""
+    layout = home(options, env)
+    troubles: list[str] = []
+    found, base, config = _found(options, env, troubles)
+    uv, uv_version = _uv(env, troubles)
+    return Info(
+        version=__version__,
+        python=sys.executable,
+        python_version=".".join(map(str, sys.version_info[:3])),
+        uv=uv,
+        uv_version=uv_version,
+        home=layout.home,
+        home_rule=_home_rule(options, env),
+        parts={name: occupied([join(layout.home, name)]) for name in names_in(layout.home) if name in _PARTS},
+        free=_free(layout.home),
+        profile=found.profile_name if found else None,
+        config_file=found.config_file if found else None,
+        config_rule=_config_rule(found, env),
+        base=base,
+        hook=_hook(found, base),
+        sources=_named_sources(config, env, troubles),
+        troubles=tuple(troubles),
+    )
+
+
+def _found(options: Options, env: Environment, troubles: list[str]) -> tuple[Scope | None, Base | None, Config | None]:
+    try:
+        found = scope(options, env)
+    except VpmError as error:
+        troubles.append(error.message)
+        return None, None, None
+    base = config = None
+    try:
+        base = describe(found.interpreter, found.layout, env, engine=found.engine)
+    except VpmError as error:
+        troubles.append(error.message)
+    try:
+        config = read(found.config_file, env=env) if found.config_file else None
+    except VpmError as error:
+        troubles.append(error.message)
+    return found, base, config
+
+
+def _uv(env: Environment, troubles: list[str]) -> tuple[str | None, str]:
+    """Return uv's binary and its version."""
+    try:
+        binary = find_uv(env)
+    except VpmError as error:
+        troubles.append(error.message)
+        return None, ""
+    words = process.run([binary, "--version"], env=env.variables, timeout=20).stdout.split()
+    return binary, words[1] if len(words) > 1 else ""
+
+
+def _named_sources(config: Config | None, env: Environment, troubles: list[str]) -> tuple[tuple[str, str], ...]:
+    try:
+        return _sources(config, env)
+    except VpmError as error:
+        troubles.append(error.message)
+        return ()
+
+
+def _sources(config: Config | None, env: Environment) -> tuple[tuple[str, str], ...]:
+    """Name indexes and links with where each is named, those that are asked first first; no credentials."""
+    options, values = pipconf.read(env), indexes.values_of(config, env)
+    settings = indexes.settings(config, env, options, values)
+    rule = "pip's settings"
+    if config and config.index:
+        rule = "the config"
+    elif any(map(env.get, indexes.VARIABLES)):
+        rule = "`UV_` variables"
+    links_rule = "the config" if config and config.find_links else "`UV_FIND_LINKS`" if env.get(indexes.LINKS) else rule
+    named = [
+        (f"index {_plain(word, values)}", rule)
+        for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
+        for word in (settings.get(name) or "").split()
+    ]
+    if indexes.none_wanted(config, env, options):
+        named = [("no index", "pip's settings")]
+    links = [link for link in settings.get(indexes.LINKS, "").split(",") if link]
+    own = [
+        (f"index {_plain(indexes.fill(plugin.index, values), values)}", f"the config, for `{plugin.name}`")
+        for plugin in (config.enabled if config else ())
+        if plugin.index
+    ]
+    found = [*own, *(named or [("uv's default index", "nothing names another")])]
+    return (*found, *((f"links {_plain(link.replace('%2C', ','), values)}", links_rule) for link in links))
+
+
+def _plain(location: str, values: dict[str, str]) -> str:
+    name, equals, url = location.partition("=")
+    url = url if equals and "/" not in name else location
+    return indexes.mask(url, values) if "://" in url else url
+
+
+def _home_rule(options: Options, env: Environment) -> str:
+    if options.home:
+        return "`--home`"
+    rule = next((f"`${name}`" for name in _HOME_RULES if env.get(name)), None)
+    return rule or ("`$XDG_DATA_HOME`" if env.get("XDG_DATA_HOME") else "the user's data folder")
+
+
+def _config_rule(found: Scope | None, env: Environment) -> str:
+    if found is None or found.config_file is None:
+        return ""
+    if found.options.config:
+        return "`--config`"
+    rule = next((f"`${name}`" for name in _CONFIG_RULES if env.get(name)), None)
+    here = os.path.dirname(found.config_file) == os.getcwd()
+    return rule or ("the working directory" if here else "the user's config folder")
+
+
+def _hook(found: Scope | None, base: Base | None) -> str:
+    if found is None or base is None:
+        return "unknown"
+    hook = startup.inspect(base)
+    if not hook.installed:
+        return "none"
+    if (hook.home, hook.profile) != (found.layout.home, found.profile_name):
+        return "elsewhere"
+    return "intact" if hook.intact else "stale"
+
+
+def _free(path: str) -> int | None:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    try:
+        status = os.statvfs(path)
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize

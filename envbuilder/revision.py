@@ -1,0 +1,132 @@
+"""All there is to know of one generation: its record, its overlay's manifest, its lock, its config, and its bytes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from envbuilder import gc, overlay
+from envbuilder import lock as locks
+from envbuilder import profile as profiles
+from envbuilder.config import of_content
+from envbuilder.errors import ProfileError, VpmError
+from envbuilder.ledger import occupied
+from envbuilder.switching import chosen, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from envbuilder.config import Config
+    from envbuilder.lock import Lock
+    from envbuilder.manifest import Manifest
+    from envbuilder.paths import Environment, Layout
+    from envbuilder.profile import Generation, Profile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
+    """One generation; `manifest` is None where its overlay was collected or is damaged, `lock` where it is gone."""
+
+    profile: Profile
+    generation: Generation
+    manifest: Manifest | None
+    lock: Lock | None
+
+    @property
+    def overlay(self) -> str:
+        """Return where its overlay is, or was."""
+        return self.profile.layout.overlay(self.profile.base_key, self.generation.digest)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Return the base distributions that it relies on, name → version."""
+        return self.manifest.facts if self.manifest else self.lock.facts if self.lock else {}
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Return the keys of its packages; none where they are not known any more."""
+        return frozenset(member.key for member in self.manifest.members) if self.manifest else frozenset()
+
+    def config(self, env: Environment) -> Config | None:
+        """Parse the config that it was built from; None where that cannot be done any more."""
+        try:
+            with open(self.profile.file(self.generation.number, "plugins.yaml"), "rb") as stream:
+                return of_content(stream.read(), file=self.generation.config, env=env)
+        except (OSError, VpmError):
+            return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """Bytes of a generation that is on disk.
+
+    `files` is what its packages' files add up to; `disk` the space that they and the overlay take, files with several
+    names counted once; `own` the part that nothing else needs: what collecting it would free.
+    """
+
+    files: int
+    disk: int
+    own: int
+
+
+def revision(profile: Profile, name: str | None) -> Revision:
+    """Return what is known of the generation that `name` names, or of the current one; it may be collected."""
+    generation = named(profile, name) if name is not None else _current(profile)
+    try:
+        lock = locks.read(profile.file(generation.number, "pylock.toml"))
+    except VpmError:
+        lock = None
+    manifest = overlay.get(profile.layout, profile.base_key, generation.digest)
+    return Revision(profile=profile, generation=generation, manifest=manifest, lock=lock)
+
+
+def manifest_of(found: Revision) -> Manifest:
+    """Return its manifest; raise `ProfileError` where its overlay was collected or is damaged."""
+    if found.manifest is not None:
+        return found.manifest
+    number = chosen(found.profile, found.generation.number).number
+    raise ProfileError(f"the overlay of generation {number} is damaged", hint="run `vpm-env build --force`")
+
+
+def sizes(found: Revision) -> Sizes | None:
+    """Measure a generation; None where its overlay is not on disk."""
+    if found.manifest is None:
+        return None
+    paths = [found.overlay, *_packages(found.profile.layout, found.keys)]
+    files = sum(member.size for member in found.manifest.members)
+    return Sizes(files=files, disk=occupied(paths), own=gc.freed(own_paths(found)))
+
+
+def own_paths(found: Revision) -> list[str]:
+    """Return its overlay and packages as far as no other generation's overlay needs them."""
+    layout, own = found.profile.layout, (found.profile.base_key, found.generation.digest)
+    if found.manifest is None or _is_shared(found):
+        return []
+    needed: set[str] = set()
+    for base_key, digest in gc.live_overlays(layout, ()):
+        manifest = overlay.get(layout, base_key, digest) if (base_key, digest) != own else None
+        needed |= {member.key for member in manifest.members} if manifest else set()
+    return [found.overlay, *_packages(layout, found.keys - needed)]
+
+
+def _current(profile: Profile) -> Generation:
+    number = profiles.current(profile)
+    return chosen(profile, None) if number is None else profiles.read(profile, number)
+
+
+def _is_shared(found: Revision) -> bool:
+    """Tell whether another generation, of any profile, has the same overlay."""
+    mine = (found.profile, found.generation.number)
+    return any(
+        generation.digest == found.generation.digest
+        for profile in profiles.all_profiles(found.profile.layout)
+        for generation in profiles.generations(profile)
+        if profile.base_key == found.profile.base_key
+        and (profile, generation.number) != mine
+        and os.path.lexists(profile.pointer(generation.number))
+    )
+
+
+def _packages(layout: Layout, keys: Iterable[str]) -> list[str]:
+    return [layout.package(key) for key in sorted(keys)]
