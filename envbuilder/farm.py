@@ -21,12 +21,14 @@ class Tree(NamedTuple):
     """One tree to link: `path` is where it is (absolute), `target` how a link names it.
 
     `target` is relative to the home for a package in the store, absolute for an editable source. `physical` are
-    directories, relative to `path`, that must stay real.
+    directories, relative to `path`, that must stay real. `is_lent` says that the files are another home's: a further
+    name of one would keep it from being freed there, and would not follow when the package is had anew.
     """
 
     path: str
     target: str
     physical: frozenset[str] = frozenset()
+    is_lent: bool = False
 
     @property
     def is_source(self) -> bool:
@@ -110,7 +112,7 @@ def _link(path: str, holder: _Holder) -> Link:
         path=path,
         target=join(holder.tree.target, holder.path) if holder.path else holder.tree.target,
         source=join(holder.tree.path, holder.path) if holder.path else holder.tree.path,
-        hard=not holder.is_dir and not holder.tree.is_source,
+        hard=not (holder.is_dir or holder.tree.is_source or holder.tree.is_lent),
     )
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import profile as profiles
+from envbuilder.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
+    from envbuilder.amounts import Amount
     from envbuilder.paths import Layout
     from envbuilder.profile import Generation, Profile
 
@@ -25,18 +26,33 @@ DAY = 86400.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """What to keep beyond what is always spared: the `keep` newest, and what was current `older_than` seconds ago."""
+    """What to keep beyond what is always spared, and how much is to go.
+
+    Kept are the `keep` newest, and what was current `older_than` seconds ago. With `max_size` (bytes that the home's
+    sets may take) or `min_free` (of the file system) only as much goes as is needed for that, without either
+    everything that is not spared. What goes stays in the trash for `grace` seconds; 0 empties all the trash, None
+    deletes at once and leaves alone what an earlier grace keeps.
+    """
 
     keep: int = 0
     older_than: float | None = None
+    max_size: int | None = None
+    min_free: Amount | None = None
+    grace: float | None = None
+
+    @property
+    def has_limit(self) -> bool:
+        """Tell whether no more may go than a limit asks for."""
+        return self.max_size is not None or self.min_free is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doomed:
-    """A generation to collect."""
+    """A generation to collect; `until` is when it was current last (seconds since the epoch), None if it never was."""
 
     profile: Profile
     generation: Generation
+    until: float | None = None
 
 
 def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
@@ -64,16 +80,25 @@ def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
 
 
 def doomed(layout: Layout, policy: Policy, *, now: float) -> list[Doomed]:
-    """List the generations whose overlays may go."""
+    """List the generations whose overlays may go, profile by profile."""
     found: list[Doomed] = []
     for profile in profiles.all_profiles(layout):
-        stay = spared(profile, policy, now=now)
+        stay, until = spared(profile, policy, now=now), _until(profile, now)
         found.extend(
-            Doomed(profile=profile, generation=generation)
+            Doomed(profile=profile, generation=generation, until=until.get(generation.number))
             for generation in profiles.generations(profile)
             if generation.number not in stay and os.path.lexists(profile.pointer(generation.number))
         )
     return found
+
+
+def least_recent_first(going: Iterable[Doomed], *, now: float) -> list[Doomed]:
+    """Sort by when a generation was current last; one that never was counts from when it was made."""
+
+    def moment(entry: Doomed) -> float:
+        return now - _age(entry.generation, now) if entry.until is None else entry.until
+
+    return sorted(going, key=moment)
 
 
 def live_overlays(layout: Layout, gone: Iterable[Doomed]) -> set[tuple[str, str]]:
@@ -89,34 +114,14 @@ def live_overlays(layout: Layout, gone: Iterable[Doomed]) -> set[tuple[str, str]
 
 def freed(paths: Iterable[str]) -> int:
     """Count the bytes on disk that removing `paths` frees: a file with a name elsewhere frees nothing."""
-    seen: dict[tuple[int, int], tuple[int, int, int]] = {}
-    total = 0
-    for path in paths:
-        for status in _stats(path):
-            size = status.st_blocks * 512
-            if status.st_nlink == 1 or _is_dir(status):
-                total += size
-                continue
-            identity = (status.st_dev, status.st_ino)
-            names, _, _ = seen.get(identity, (0, 0, 0))
-            seen[identity] = (names + 1, status.st_nlink, size)
-    return total + sum(size for names, links, size in seen.values() if names >= links)
+    return Ledger().add(*paths)
 
 
-def _stats(path: str) -> Iterator[os.stat_result]:
-    try:
-        yield os.lstat(path)
-    except FileNotFoundError:
-        return
-    if os.path.islink(path) or not os.path.isdir(path):
-        return
-    for folder, folders, files in os.walk(path):
-        for name in folders + files:
-            yield os.lstat(join(folder, name))
-
-
-def _is_dir(status: os.stat_result) -> bool:
-    return (status.st_mode & 0o170000) == 0o040000
+def _until(profile: Profile, now: float) -> dict[int, float]:
+    """Say until when each generation was current: number → seconds since the epoch."""
+    switches = profiles.order(profile).switches
+    ends = [*(at for _, at, _ in switches[1:]), now]
+    return {number: end for (number, _, _), end in zip(switches, ends, strict=False)}
 
 
 def _current_since(profile: Profile, since: float) -> set[int]:

@@ -35,9 +35,13 @@ CONFIG_NAME = "plugins.yaml"
 
 
 class Layout(NamedTuple):
-    """Every path below one home (absolute, not necessarily existing)."""
+    """Every path below one home (absolute, not necessarily existing).
+
+    `stores` are other homes, whose packages may be linked to, and which are only read.
+    """
 
     home: str
+    stores: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:

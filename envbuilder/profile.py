@@ -254,8 +254,15 @@ def mark(profile: Profile, number: int, *, state: str) -> None:
 
 
 def is_on_disk(profile: Profile, generation: Generation) -> bool:
-    """Tell whether a generation's overlay is there and finished."""
-    return isfile(join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json"))
+    """Tell whether a generation's overlay is there and finished, and other homes' packages in it are too."""
+    sealed_at = join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json")
+    return isfile(sealed_at) and not lost_packages(profile, generation)
+
+
+def lost_packages(profile: Profile, generation: Generation) -> list[str]:
+    """Return the keys of a generation's packages that another home's store lent and no longer has."""
+    lent = generation.inputs.get("borrowed", ())
+    return [key for key in lent if not isfile(join(profile.layout.package(key), "package.json"))]
 
 
 def all_profiles(layout: Layout) -> Iterator[Profile]:

@@ -16,6 +16,7 @@ from envbuilder.config import Git, Local
 from envbuilder.digest import sha256_bytes, sha256_file, sha256_of
 from envbuilder.errors import CommandFailed, SourceError
 from envbuilder.remotes import GitError
+from envbuilder.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,6 +63,7 @@ class _Errand:
     upgrade: bool | frozenset[str]
     offline: bool
     scratch: str
+    report: Reporter
 
 
 def fetch(
@@ -73,13 +75,22 @@ def fetch(
     upgrade: bool | frozenset[str],
     offline: bool,
     scratch: str,
+    report: Reporter | None = None,
 ) -> dict[str, Source]:
     """Fetch the git and local sources among `plugins` into `scratch`: plugin name → source.
 
     A git ref keeps the commit that `previous` has for it unless `upgrade` (all, or names of plugins) says otherwise.
     Raise `SourceError`, which names every plugin whose source cannot be had.
     """
-    errand = _Errand(layout=layout, env=env, previous=previous, upgrade=upgrade, offline=offline, scratch=scratch)
+    errand = _Errand(
+        layout=layout,
+        env=env,
+        previous=previous,
+        upgrade=upgrade,
+        offline=offline,
+        scratch=scratch,
+        report=report or Reporter(),
+    )
     wanted = [plugin for plugin in plugins if isinstance(plugin.source, (Git, Local))]
     with process.workers(_WORKERS) as pool:
         results = list(pool.map(lambda plugin: _attempt(plugin, errand), wanted))
@@ -136,7 +147,8 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
 def _mirror(remote: Remote, errand: _Errand) -> Iterator[git.Mirror]:
     """Lend the mirror of `remote`, locked: two builds may want it at once."""
     named = sha256_bytes(remote.url.encode())[:32]
-    with fs.locked(join(errand.layout.flocks, f"git-{named}.lock")):
+    lock = join(errand.layout.flocks, f"git-{named}.lock")
+    with fs.locked(lock, wait=errand.env.lock_wait, on_wait=errand.report.waiting):
         yield git.Mirror(path=join(errand.layout.cache, "git", named), remote=remote, env=errand.env)
 
 

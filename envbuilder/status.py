@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import overlay, process, startup
 from envbuilder import profile as profiles
 from envbuilder.base import describe
+from envbuilder.planning import counted
 from envbuilder.scope import profile_of
 from envbuilder.unchanged import file_digest
 
@@ -105,6 +106,8 @@ def _verdict(
         return _nothing_current(profile, base)
     if manifest is None:
         return (f"the overlay of generation {current.number} is missing or damaged", "run `vpm-env build --force`")
+    if lost := profiles.lost_packages(profile, current):
+        return f"a store that lent {counted(len(lost), 'package')} of it is gone", "run `vpm-env build`"
     if not hook.installed:
         way = "run `vpm-env hook install`, or start the engine with `vpm-env run -- COMMAND`"
         return "the base has no start-up hook", way

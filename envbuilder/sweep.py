@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from os.path import join
+from os.path import isfile
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, overlay, store
+from envbuilder import fs, going, overlay, store, trash
 from envbuilder import profile as profiles
-from envbuilder.errors import ProfileError
-from envbuilder.overlay import Part
+from envbuilder.errors import Busy, ProfileError
+from envbuilder.gc import Policy
+from envbuilder.going import Going
+from envbuilder.paths import DEFAULT_WAIT
+from envbuilder.planning import counted, size_text
 
 if TYPE_CHECKING:
-    from envbuilder.gc import Policy
+    from collections.abc import Callable, Iterator
+
+    from envbuilder.amounts import Amount
+    from envbuilder.going import Item
     from envbuilder.manifest import Manifest
+    from envbuilder.overlay import Part
     from envbuilder.paths import Layout
+    from envbuilder.report import Reporter
+
+    OnWait = Callable[[str, float], None] | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swept:
-    """What gc took, or would take: generations as `profile N`, overlays as digests, packages as keys, and bytes freed.
+    """What gc took, or would take: generations as `profile N`, overlays as digests, packages as keys.
 
-    `leased` are digests that living processes hold.
+    `items` are all of that one by one. `bytes` are freed at once, `later` when the grace of what lies in the trash is
+    over, `over` are lacking to the limit that was asked for. `leased` are digests that living processes hold.
     """
 
     generations: tuple[str, ...]
     overlays: tuple[str, ...]
     packages: tuple[str, ...]
     leased: tuple[str, ...]
+    items: tuple[Item, ...]
     bytes: int
+    later: int
+    over: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,71 +67,89 @@ class Verified:
     damage: tuple[Damage, ...]
 
 
-def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float) -> Swept:
+def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float, on_wait: OnWait = None) -> Swept:
     """Collect what is not spared, or only say what that would be; waits for builds and switches to end.
 
-    Everything goes to the trash first, under the lock; taking the trash away, which may take long, holds up nobody.
+    Everything goes to the trash first, under the lock; deleting it, which may take long, holds up nobody.
     """
-    with fs.locked(layout.gc_lock, wait=wait):
-        going = gc.doomed(layout, policy, now=time.time())
-        live = gc.live_overlays(layout, going)
-        dead = [entry for entry in overlay.all_overlays(layout) if entry not in live]
-        leased = {entry for entry in dead if overlay.is_leased(layout, *entry)}
-        going = [entry for entry in going if (entry.profile.base_key, entry.generation.digest) not in leased]
-        dead = [entry for entry in dead if entry not in leased]
-        packages = sorted(set(store.keys(layout)) - _reached(layout, live | leased))
-        paths = [layout.overlay(*entry) for entry in dead] + [layout.package(key) for key in packages]
-        swept = Swept(
-            generations=tuple(f"{entry.profile.name} {entry.generation.number}" for entry in going),
-            overlays=tuple(digest for _, digest in dead),
-            packages=tuple(packages),
-            leased=tuple(sorted(digest for _, digest in leased)),
-            bytes=gc.freed([*paths, *_listed(layout.tmp), *_listed(layout.trash)]),
-        )
+    if not os.path.isdir(layout.home):
+        return _swept(Going())
+    now = time.time()
+    with fs.locked(layout.gc_lock, wait=wait, on_wait=on_wait):
+        chosen = going.plan(layout, policy, now=now, disk=fs.disk_of(layout.home))
         if not dry_run:
-            _throw_away(layout, going, dead, packages)
+            _throw_away(layout, chosen, now + (policy.grace or 0))
     if not dry_run:
-        _empty_trash(layout, wait)
-    return swept
+        trash.empty(layout, math.inf if policy.grace == 0 else now, wait=wait, on_wait=on_wait)
+    return _swept(chosen)
 
 
-def _throw_away(layout: Layout, going: list[gc.Doomed], dead: list[tuple[str, str]], packages: list[str]) -> None:
-    for entry in going:
+def _swept(chosen: Going) -> Swept:
+    return Swept(
+        generations=tuple(f"{entry.profile.name} {entry.generation.number}" for entry in chosen.generations),
+        overlays=tuple(digest for _, digest in chosen.overlays),
+        packages=tuple(sorted(chosen.packages)),
+        leased=tuple(sorted(digest for _, digest in chosen.leased)),
+        items=tuple(chosen.items),
+        bytes=chosen.bytes,
+        later=chosen.later,
+        over=chosen.over,
+    )
+
+
+def make_room(layout: Layout, min_free: Amount, report: Reporter) -> None:
+    """Collect what a build's file system lacks to `min_free`, and tell what that freed; nothing where it lacks nothing.
+
+    Whatever keeps gc from that is told and no reason to stop.
+    """
+    disk = fs.disk_of(layout.home)
+    if disk.free >= min_free.of(disk.total):
+        return
+    found = f"only {size_text(disk.free)} are free, less than `min_free: {min_free.text}`"
+    try:
+        swept = collect(layout, Policy(min_free=min_free), dry_run=False, wait=0)
+    except Busy as error:
+        report.warn(f"{found}; nothing was collected, for {error.holder} is at work here")
+        return
+    taken = f"{counted(len(swept.overlays), 'overlay')}, {counted(len(swept.packages), 'package')}"
+    report.note(f"{found}: collected {taken}, which freed {size_text(swept.bytes)}")
+    if swept.over:
+        report.warn(f"{size_text(swept.over)} are lacking to `min_free: {min_free.text}`; what is left is protected")
+
+
+def _throw_away(layout: Layout, chosen: Going, until: float) -> None:
+    for entry in chosen.generations:
         profiles.unpoint(entry.profile, entry.generation.number)
-    for base_key, digest in dead:
-        overlay.discard(layout, base_key, digest)
-    store.discard(layout, packages)
-    fs.make_dirs(layout.trash)
-    for path in _listed(layout.tmp):  # nobody stages while gc holds its lock: what is there was left behind
-        fs.rename(path, join(layout.trash, os.path.basename(path)))
+    for base_key, digest in chosen.overlays:
+        overlay.discard(layout, base_key, digest, until=until)
+    store.discard(layout, chosen.packages, until=until)
+    for path in chosen.leftovers:  # nobody stages while gc holds its lock: what is there was left behind
+        trash.throw(layout, path, f"leftover-{os.path.basename(path)}")
 
 
-def _empty_trash(layout: Layout, wait: float) -> None:
-    with fs.locked(join(layout.flocks, "trash"), wait=wait):
-        for path in _listed(layout.trash):
-            fs.remove_tree(path)
-
-
-def verify(layout: Layout) -> Verified:
-    """Recompute every key and look at every link and pointer; writes nothing."""
+def verify(layout: Layout, *, wait: float = DEFAULT_WAIT, on_wait: OnWait = None) -> Verified:
+    """Recompute every key and look at every link and pointer, while no gc takes anything; changes nothing."""
     damage = []
-    keys = sorted(store.keys(layout))
-    for key in keys:
-        damage += _damage("package", key, store.verify_package(layout, key))
-    overlays = list(overlay.all_overlays(layout))
-    for base_key, digest in overlays:
-        damage += _damage("overlay", digest, _verify_overlay(layout, base_key, digest))
-    for profile in profiles.all_profiles(layout):
-        damage += _damage("profile", f"{profile.name} ({profile.base_key})", _verify_profile(profile))
+    with _gc_at_bay(layout, wait, on_wait):
+        keys = sorted(store.keys(layout))
+        for key in keys:
+            damage += _damage("package", key, store.verify_package(layout, key))
+        overlays = list(overlay.all_overlays(layout))
+        for base_key, digest in overlays:
+            damage += _damage("overlay", digest, _verify_overlay(layout, base_key, digest))
+        for profile in profiles.all_profiles(layout):
+            damage += _damage("profile", f"{profile.name} ({profile.base_key})", _verify_profile(profile))
     return Verified(packages=len(keys), overlays=len(overlays), damage=tuple(damage))
 
 
-def _reached(layout: Layout, live: set[tuple[str, str]]) -> set[str]:
-    reached: set[str] = set()
-    for base_key, digest in live:
-        manifest = overlay.get(layout, base_key, digest)
-        reached |= {member.key for member in manifest.members} if manifest else set()
-    return reached
+@contextmanager
+def _gc_at_bay(layout: Layout, wait: float, on_wait: OnWait) -> Iterator[None]:
+    """Share gc's lock where there is one: a home that is read-only, or has not been built in, has no gc either."""
+    if not isfile(layout.gc_lock) or not os.access(layout.gc_lock, os.W_OK):
+        yield
+        return
+    with fs.locked(layout.gc_lock, wait=wait, on_wait=on_wait, shared=True):
+        yield
 
 
 def _damage(kind: str, name: str, problems: list[str]) -> list[Damage]:
@@ -124,6 +158,8 @@ def _damage(kind: str, name: str, problems: list[str]) -> list[Damage]:
 
 def _verify_overlay(layout: Layout, base_key: str, digest: str) -> list[str]:
     manifest = overlay.get(layout, base_key, digest)
+    if manifest is None and _is_being_made(layout, base_key, digest):
+        return []
     if manifest is None:
         return ["`overlay.json` is missing or damaged; `vpm-env build --force` makes the overlay again"]
     parts, missing = _parts(layout, manifest)
@@ -137,7 +173,7 @@ def _parts(layout: Layout, manifest: Manifest) -> tuple[tuple[Part, ...], list[s
         if package is None:
             missing.append(f"its package `{member.key}` is missing or damaged")
         else:
-            parts.append(Part(package=package, override=member.override))
+            parts.append(overlay.part(package, override=member.override, selection=manifest.selection.get(member.name)))
     return tuple(parts), missing
 
 
@@ -154,5 +190,10 @@ def _verify_profile(profile: profiles.Profile) -> list[str]:
     return problems
 
 
-def _listed(folder: str) -> list[str]:
-    return [join(folder, name) for name in fs.names_in(folder)]
+def _is_being_made(layout: Layout, base_key: str, digest: str) -> bool:
+    path = layout.overlay_lock(base_key, digest)
+    lock = fs.try_exclusive(path)
+    if lock is None:
+        return isfile(path)
+    lock.close()
+    return False

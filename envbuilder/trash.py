@@ -1,0 +1,51 @@
+"""What was thrown away and is not deleted yet: each entry's name says from when on it may be."""
+
+from __future__ import annotations
+
+import os
+import re
+from os.path import join
+from typing import TYPE_CHECKING
+
+from envbuilder import fs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from envbuilder.paths import Layout
+
+_ENTRY = re.compile(r"(?P<label>.+)\.(?P<until>\d+)-[0-9a-f]{8}")
+
+
+def throw(layout: Layout, path: str, label: str, *, until: float = 0.0) -> None:
+    """Move `path` to the trash, to be deleted when `until` (seconds since the epoch) is over."""
+    fs.make_dirs(layout.trash)
+    fs.rename(path, join(layout.trash, f"{label}.{int(until)}-{os.urandom(4).hex()}"))
+
+
+def entries(layout: Layout) -> list[str]:
+    """Name everything in the trash."""
+    return [join(layout.trash, name) for name in fs.names_in(layout.trash)]
+
+
+def due(layout: Layout, now: float) -> list[str]:
+    """Name what may be deleted at `now`; what has no time in its name may always be."""
+    return [path for path in entries(layout) if _until(os.path.basename(path)) <= now]
+
+
+def label_of(path: str) -> str:
+    """Say what an entry was."""
+    found = _ENTRY.fullmatch(os.path.basename(path))
+    return found["label"] if found else os.path.basename(path)
+
+
+def empty(layout: Layout, now: float, *, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
+    """Delete for good what is due; holds up nobody but whoever else does the same."""
+    with fs.locked(join(layout.flocks, "trash"), wait=wait, on_wait=on_wait):
+        for path in due(layout, now):
+            fs.remove_tree(path)
+
+
+def _until(name: str) -> int:
+    found = _ENTRY.fullmatch(name)
+    return int(found["until"]) if found else 0

@@ -1,0 +1,505 @@
+"""Keeping house: `keep`, what gc takes and what that frees, limits, the trash, and locks that somebody else holds."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import kit
+import pytest
+from test_cli import on_terminal, piped
+
+from envbuilder import cli, fs, gc, going, trash
+from envbuilder.amounts import Amount, amount, size
+from envbuilder.config import of_content
+from envbuilder.digest import sealed, sha256_of
+from envbuilder.errors import Busy
+from envbuilder.fs import Disk
+from envbuilder.gc import Policy
+from envbuilder.ledger import Ledger, occupied
+from envbuilder.package import FORMAT
+from envbuilder.paths import Layout, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GROUP = "vllm.general_plugins"
+SETS = (("one",), ("one", "two"), ("two",), ("three",))
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
+    """Build four generations once, and let all that have been two days ago: gc may take 1 and 2."""
+    folder = tmp_path_factory.mktemp("keep")
+    base = kit.base(folder / "base")
+    kit.fake_vllm(base, "0.33.0")
+    env = kit.clean_environment(folder)
+    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
+    (folder / "work").mkdir()
+    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    for name in ("one", "two", "three", "four"):
+        files = {f"{name}/__init__.py": "def register(): ...\n", f"{name}/data.bin": name[0] * 20_000}
+        kit.wheel(folder / "links", name, "1.0", files=files, entry_points={GROUP: {name: f"{name}:register"}})
+    for names in SETS:
+        write_config(vpm_env, *names)
+        vpm_env("build", "--offline", check=True)
+    age(vpm_env.home)
+    return vpm_env
+
+
+def write_config(vpm_env: kit.VpmEnv, *names: str, extra: str = "") -> None:
+    links = vpm_env.folder.parent / "links"
+    entries = "".join(f"  - {{name: {name}, source: pypi, version: '1.0'}}\n" for name in names)
+    vpm_env.config(f"find_links: {links}\nindex: http://127.0.0.1:9/none\n{extra}plugins:\n{entries}")
+
+
+def age(home: Path) -> None:
+    """Let everything that was current have been so two days ago, at minutes that no clock changes."""
+    (order,) = home.glob("profiles/*/*/order.json")
+    record = json.loads(order.read_text())
+    start = time.time() - 2 * 86400
+    record["switches"] = [[number, start + 60 * at, verb] for at, (number, _, verb) in enumerate(record["switches"])]
+    order.write_text(json.dumps(sealed(record)))
+
+
+@pytest.fixture
+def copy(stand: kit.VpmEnv, tmp_path: Path) -> kit.VpmEnv:
+    """Give a copy of the home, links as they are, that a test may do anything to."""
+    home = tmp_path / "copy"
+    subprocess.run(["cp", "-a", str(stand.home), str(home)], check=True)
+    (home / "trash").mkdir(exist_ok=True)
+    return kit.VpmEnv(home=home, folder=stand.folder, env={**stand.env, "VPM_ENV_HOME": str(home)})
+
+
+def blocks(home: Path) -> int:
+    """Count what everything that gc may touch occupies, as `du` does: each file once."""
+    found = {}
+    for part in ("store", "overlays", "sources", "profiles", "tmp", "trash"):
+        for path in [home / part, *(home / part).rglob("*")]:
+            status = path.lstat()
+            found[status.st_ino] = status.st_blocks * 512
+    return sum(found.values())
+
+
+def fits_schema(verb: str, record: Any) -> Any:
+    jsonschema.validate(record, json.loads((kit.ROOT / "docs" / "schemas" / f"{verb}.json").read_text()))
+    return record
+
+
+def without_sizes(text: str) -> str:
+    """Take out sizes, which file systems differ in, and the moment a set was current last."""
+    text = re.sub(r"\d+(\.\d+)? (B|KiB|MiB)\b", "SIZE", text)
+    return re.sub(r" *SIZE", " SIZE", re.sub(r"current \d\S+ \S+", "current TIME", text))
+
+
+def test_keep_says_what_it_marks_and_gc_spares_it(copy: kit.VpmEnv) -> None:
+    first = piped(copy, "keep", "1", "4")
+    again = piped(copy, "keep", "1")
+    planned = copy("gc", "--dry-run", "--json", check=True).json
+    assert "kept" in copy("history", check=True).stdout.splitlines()[1]
+    gone = piped(copy, "unkeep", "1")
+    not_kept = piped(copy, "unkeep", "2")
+
+    assert first == ("", "generation 1 (KEY) is kept: gc spares it\ngeneration 4 (KEY) is kept: gc spares it\n")
+    assert again == ("", "generation 1 (KEY) was kept already\n")
+    assert planned["generations"] == ["default 2"]
+    assert gone == ("", "generation 1 (KEY) is kept no longer\n")
+    assert not_kept == ("", "generation 2 (KEY) was not kept\n")
+    assert copy("gc", "--dry-run", "--json", check=True).json["generations"] == ["default 1", "default 2"]
+
+
+def test_keep_in_json_and_by_digest(copy: kit.VpmEnv) -> None:
+    digest = copy("history", "--json", check=True).json["generations"][1]["digest"]
+
+    record = fits_schema("keep", copy("keep", digest[:8], "--json", check=True).json)
+    back = fits_schema("unkeep", copy("unkeep", "2", "--json", check=True).json)
+
+    assert record["generations"] == [
+        {"generation": 2, "digest": digest, "keep": True, "changed": True, "on_disk": True}
+    ]
+    assert (back["generations"][0]["keep"], back["generations"][0]["changed"]) == (False, True)
+
+
+def test_keep_names_all_that_are_not_there_and_marks_none(copy: kit.VpmEnv) -> None:
+    done = copy("keep", "1", "7", "ffffffff")
+
+    assert done.exit == 1
+    assert "has no generation 7" in done.stderr
+    assert "begins with `ffffffff`" in done.stderr
+    assert not any(entry["keep"] for entry in copy("history", "--json").json["generations"])
+
+
+def test_a_collected_generation_can_be_kept_and_the_way_back_is_named(copy: kit.VpmEnv) -> None:
+    copy("gc", check=True)
+
+    out, err = piped(copy, "keep", "1")
+
+    assert out == ""
+    assert err == (
+        "generation 1 (KEY) is kept: gc spares it\n"
+        "\nhint: it was collected before: `vpm-env switch 1` rebuilds it from its lock\n"
+    )
+
+
+GC_TABLE = """\
+            name                     frees  why
+generation  default 1 (KEY) SIZE  last current TIME
+overlay     KEY SIZE  only generation 1 had it
+generation  default 2 (KEY) SIZE  last current TIME
+overlay     KEY SIZE  only generation 2 had it
+package     one-1.0 SIZE  no set has it any more
+"""
+
+
+def test_gc_shows_what_goes_and_why(copy: kit.VpmEnv) -> None:
+    out, err = piped(copy, "gc", "--dry-run")
+
+    head, *rest = without_sizes(out).splitlines(keepends=True)
+    assert head.split() == ["name", "frees", "why"]
+    assert "".join(rest) == "".join(GC_TABLE.splitlines(keepends=True)[1:])
+    assert without_sizes(err) == "would free SIZE: 2 overlays, 1 package\n"
+
+
+def test_gc_on_a_terminal_of_80_columns(copy: kit.VpmEnv) -> None:
+    written = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", on_terminal(copy, "gc", "--dry-run"))
+
+    assert max(map(len, written.splitlines())) <= 80
+    assert "package      one-1.0" in written
+    assert "would free" in written.splitlines()[-1]
+
+
+def test_a_dry_run_says_to_the_byte_what_gc_frees(copy: kit.VpmEnv) -> None:
+    """Files with several names, in two overlays and the store, count once; what stays elsewhere frees nothing."""
+    with killed_while_staging(copy.home) as leftover:
+        planned = fits_schema("gc", copy("gc", "--dry-run", "--json", check=True).json)
+        before = blocks(copy.home)
+        swept = fits_schema("gc", copy("gc", "--json", check=True).json)
+
+        assert planned["bytes"] == swept["bytes"] == before - blocks(copy.home)
+        assert planned["bytes"] == sum(item["bytes"] for item in planned["items"])
+        assert {**planned, "dry_run": False} == swept
+        (staged,) = (item for item in swept["items"] if item["kind"] == "leftover")
+        assert staged["name"] == leftover.name
+        assert staged["bytes"] >= 50_000
+        assert not leftover.exists()
+    assert copy("gc", "--json").json["bytes"] == 0
+    assert copy("verify").exit == 0
+
+
+@contextmanager
+def killed_while_staging(home: Path) -> Iterator[Path]:
+    """Let a process die in the middle of making something, as a build does that is out of memory."""
+    code = (
+        "import sys, time; from envbuilder import fs\n"
+        f"with fs.staging({str(home / 'tmp')!r}) as folder:\n"
+        "    fs.write_plain(folder + '/half', b'x' * 50_000); print(folder, flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=kit.ROOT)
+    assert child.stdout
+    folder = Path(child.stdout.readline().strip())
+    child.kill()
+    child.communicate()
+    yield folder
+
+
+def test_a_file_with_several_names_is_freed_with_the_last(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "file").write_bytes(b"x" * 9000)
+    os.link(tmp_path / "a" / "file", tmp_path / "b" / "file")
+    os.link(tmp_path / "a" / "file", tmp_path / "c" / "file")
+    folder = (tmp_path / "a").lstat().st_blocks * 512
+    file = (tmp_path / "a" / "file").lstat().st_blocks * 512
+    ledger = Ledger()
+
+    freed = [ledger.add(str(tmp_path / name)) for name in ("a", "b", "c")]
+
+    assert freed == [folder, folder, folder + file]
+    assert occupied([str(tmp_path / "a"), str(tmp_path / "b")]) == 2 * folder + file
+
+
+def chosen(home: Path, **limits: Any) -> going.Going:
+    disk = limits.pop("disk", Disk(free=0, total=1))
+    return going.plan(Layout(str(home)), Policy(**limits), now=time.time(), disk=disk)
+
+
+def test_a_limit_takes_the_least_recently_current_first_and_no_more_than_it_needs(copy: kit.VpmEnv) -> None:
+    everything = chosen(copy.home)
+    first = sum(item.bytes for item in everything.items[:2])  # generation 1 and its overlay
+    taken = occupied(
+        str(copy.home / part)
+        for part in ("store", "overlays", "sources", "profiles", "tmp", "trash", "cache/skeletons")
+    )
+
+    fits = chosen(copy.home, max_size=taken)
+    a_bit = chosen(copy.home, max_size=taken - first)
+    more = chosen(copy.home, max_size=taken - first - 1)
+    too_much = chosen(copy.home, max_size=taken - everything.bytes - 4096)
+    lacking = chosen(copy.home, min_free=Amount("x", bytes=1000 + first), disk=Disk(free=1000, total=10**9))
+
+    assert (fits.items, fits.over) == ([], 0)
+    assert [entry.generation.number for entry in a_bit.generations] == [1]
+    assert [entry.generation.number for entry in more.generations] == [1, 2]
+    assert (len(too_much.generations), too_much.over) == (2, 4096)
+    assert [entry.generation.number for entry in lacking.generations] == [1]
+
+
+def test_what_was_current_again_later_goes_later(copy: kit.VpmEnv) -> None:
+    (order,) = copy.home.glob("profiles/*/*/order.json")
+    record = json.loads(order.read_text())
+    start = time.time() - 3 * 86400
+    record["switches"] = [[number, start + at, "switch"] for at, number in enumerate((1, 2, 1, 3, 4))]
+    order.write_text(json.dumps(sealed(record)))
+
+    doomed = gc.least_recent_first(gc.doomed(Layout(str(copy.home)), Policy(), now=time.time()), now=time.time())
+
+    assert [entry.generation.number for entry in doomed] == [2, 1]
+
+
+def test_a_limit_that_cannot_be_met_is_told(copy: kit.VpmEnv) -> None:
+    out, err = piped(copy, "gc", "--dry-run", "--max-size", "1", code=1)
+    free = copy("gc", "--dry-run", "--min-free", "100%", "--json")
+    enough = fits_schema("gc", copy("gc", "--max-size", "1T", "--min-free", "1", "--json", check=True).json)
+
+    assert "overlay" in out
+    assert without_sizes(err) == (
+        "would free SIZE: 2 overlays, 1 package\n"
+        "warning: SIZE too little: what is left is protected\n"
+        "\nhint: current, newest, kept and recent sets stay, rollback targets, and what a process uses\n"
+    )
+    assert (free.exit, free.json["over"] > 0, len(free.json["generations"])) == (1, True, 2)
+    assert (enough["items"], enough["bytes"], enough["over"]) == ([], 0, 0)
+
+
+def test_what_goes_stays_in_the_trash_for_its_grace(copy: kit.VpmEnv) -> None:
+    planned = copy("gc", "--dry-run", "--json", check=True).json["bytes"]
+    before = blocks(copy.home)
+
+    kept = fits_schema("gc", copy("gc", "--grace", "1h", "--json", check=True).json)
+    assert kept["bytes"] == before - blocks(copy.home)
+    assert kept["bytes"] + kept["later"] == planned
+    assert len(list((copy.home / "trash").iterdir())) == 3
+    assert copy("gc", "--json", check=True).json["items"] == [], "an hour is not over"
+
+    layout = Layout(str(copy.home))
+    assert trash.due(layout, time.time()) == []
+    assert len(trash.due(layout, time.time() + 3600)) == 3
+    out, err = piped(copy, "gc", "--grace", "0s")
+    assert before - blocks(copy.home) == planned
+    assert without_sizes(err) == "freed SIZE: 0 overlays, 0 packages, 3 leftovers\n"
+    assert out.count("its grace is over") == 3
+
+
+def test_a_build_makes_room_first_if_the_config_says_so(copy: kit.VpmEnv) -> None:
+    write_config(copy, "three", extra="min_free: 100%\n")
+    done = copy("build", "--offline", check=True)
+    write_config(copy, "three", extra="min_free: 1K\n")
+    quiet = copy("build", "--offline", "--force", check=True)
+
+    assert re.search(
+        r"note: only .* are free, less than `min_free: 100%`: collected 2 overlays, 1 package, which freed", done.stderr
+    )
+    assert re.search(r"warning: .* are lacking to `min_free: 100%`; what is left is protected", done.stderr)
+    assert "nothing changed: generation 4" in done.stderr, "it is in no digest"
+    assert "min_free" not in quiet.stderr
+    assert [entry["on_disk"] for entry in copy("history", "--json").json["generations"]] == [False, False, True, True]
+
+
+def test_a_build_does_not_wait_to_make_room(copy: kit.VpmEnv) -> None:
+    write_config(copy, "three", extra="min_free: 100%\n# once more\n")
+    with fs.locked(copy.home / "flocks" / "gc", shared=True):
+        done = copy("build", "--offline", "--force", check=True)
+
+    assert f"nothing was collected, for process {os.getpid()} (for" in done.stderr
+    assert (copy.home / "trash").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("keep",), 2, "error: the following arguments are required: N\n"),
+        (("keep", "x"), 2, "error: `x` is no generation\n"),
+        (("gc", "--max-size", "lots"), 2, "error: `lots` is no size; write a number and `K`, `M`, `G` or `T`: `10G`\n"),
+        (("gc", "--min-free", "5 %%"), 2, "error: `5 %%` is neither a size nor a share; write `20G` or `5%`\n"),
+        (("gc", "--min-free", "200%"), 2, "error: `200%` is more than there is\n"),
+        (("gc", "--grace", "soon"), 2, "error: `soon` is no duration\n"),
+    ],
+)
+def test_mistakes(stand: kit.VpmEnv, words: tuple[str, ...], code: int, said: str) -> None:
+    out, err = piped(stand, *words, code=code)
+
+    assert (out, err[: len(said)]) == ("", said)
+
+
+def test_a_wrong_min_free_is_told_with_its_place(stand: kit.VpmEnv) -> None:
+    write_config(stand, "three", extra="min_free: plenty\n")
+
+    _, err = piped(stand, "build", code=1)
+
+    assert ":3:11: `min_free`: must be a size such as `20G` or a share such as `5%`, not `plenty`" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("0", 0), ("512", 512), ("10G", 10 << 30), ("1.5 MiB", 3 << 19), ("2kb", 2000), ("1t", 1 << 40)],
+)
+def test_sizes(text: str, bytes_: int) -> None:
+    assert size(text) == bytes_
+    assert amount(text).of(7) == bytes_
+    assert amount("2.5%").of(1000) == 25
+
+
+@contextmanager
+def held(path: Path) -> Iterator[int]:
+    """Let a child hold the lock at `path`; its process id."""
+    code = f"import sys; from envbuilder import fs\nwith fs.locked({str(path)!r}): print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=kit.ROOT) as child:
+        assert child.stdout
+        child.stdout.readline()
+        yield child.pid
+
+
+def store_lock(stand: kit.VpmEnv) -> str:
+    """Name the lock of whoever makes the package `four`."""
+    (wheel,) = (stand.folder.parent / "links").glob("four-*.whl")
+    made_from = {"format": FORMAT, "wheel": hashlib.sha256(wheel.read_bytes()).hexdigest()}
+    return f"store-{sha256_of(made_from)[:32]}.lock"
+
+
+def overlay_lock(stand: kit.VpmEnv) -> str:
+    current = stand("path", check=True).stdout.strip()
+    return f"overlay-{'-'.join(current.split('/')[-2:])}"
+
+
+WAITS = [
+    (("gc",), "gc"),
+    (("gc",), "trash"),
+    (("keep", "1"), "gc"),
+    (("verify",), "gc"),
+    (("switch", "3"), "gc"),
+    (("rollback",), "profile"),
+    (("build", "--offline"), "build"),
+    (("build", "--offline", "--force"), "overlay"),
+    (("build", "--offline"), "store"),
+]
+
+
+@pytest.mark.parametrize(("words", "lock"), WAITS)
+def test_every_wait_for_a_lock_says_who_has_it_and_ends_when_it_was_told_to(
+    words: tuple[str, ...],
+    lock: str,
+    copy: kit.VpmEnv,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process, so that nobody waits two real seconds; who holds the lock is a real other one."""
+    write_config(copy, "four" if lock in ("build", "store") else "three")
+    (key,) = os.listdir(copy.home / "profiles" / "default")
+    names = {"build": f"build-default-{key}", "profile": f"profile-default-{key}"}
+    named = {"store": store_lock, "overlay": overlay_lock}.get(lock, lambda _: names.get(lock, lock))(copy)
+    for name, value in {**copy.env, "VPM_ENV_LOCK_TIMEOUT": "0.3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(fs, "TELL_AFTER", 0.04)
+    monkeypatch.chdir(copy.folder)
+
+    with held(copy.home / "flocks" / named) as pid:
+        code = cli.main(list(words))
+        told = capsys.readouterr().err
+
+    assert code == 1, told
+    times = len(re.findall(rf"note: waiting for process {pid} \(for \d+ s\), \d+ s so far\n", told))
+    assert 1 <= times <= 3, "after 0.04, 0.08 and 0.16 s"
+    assert f"error: gave up after 0 s: `{copy.home}/flocks/{named}` is held by process {pid} (for" in told
+    assert "VPM_ENV_LOCK_TIMEOUT" in told
+
+
+def test_a_wait_is_told_at_growing_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, *(second / 2 for second in range(1, 500))])
+    monkeypatch.setattr(fs.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(fs.time, "sleep", lambda _: None)
+    told: list[float] = []
+
+    second = fs.locked(tmp_path / "lock", wait=200, on_wait=lambda _, seconds: told.append(seconds))
+
+    with fs.locked(tmp_path / "lock", wait=0), pytest.raises(Busy), second:
+        pass
+
+    assert told == [2, 4, 8, 16, 32, 64, 124, 184]
+
+
+def test_what_builds_and_switches_say_in_json_fits_their_schemas(copy: kit.VpmEnv) -> None:
+    write_config(copy, "three")
+    fits_schema("build", copy("build", "--offline", "--json", check=True).json)
+    write_config(copy, "four")
+    planned = fits_schema("build", copy("build", "--offline", "--dry-run", "--json", check=True).json)
+    made = fits_schema("build", copy("build", "--offline", "--no-switch", "--json", check=True).json)
+    switched = fits_schema("switch", copy("switch", "5", "--json", check=True).json)
+    back = fits_schema("rollback", copy("rollback", "--json", check=True).json)
+    sound = fits_schema("verify", copy("verify", "--json", check=True).json)
+    next(copy.home.glob("store/*-four-1.0/lib/four/data.bin")).unlink()
+    damaged = fits_schema("verify", copy("verify", "--json").json)
+
+    assert (planned["result"], made["result"]) == ("planned", "made")
+    assert (switched["generation"], back["generation"], back["before"]) == (5, 4, 5)
+    assert (sound["damage"], damaged["damage"][0]["problems"]) == ([], ["`lib/four/data.bin` is missing"])
+
+
+def test_what_a_process_uses_stays(copy: kit.VpmEnv) -> None:
+    (lease,) = copy.home.glob("profiles/*/*/generations/1/.lease")
+    with lease.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        record = copy("gc", "--dry-run", "--json", check=True).json
+        _, err = piped(copy, "gc")
+
+    assert record["leased"] == [lease.resolve().parent.name]
+    assert record["generations"] == ["default 2"]
+    assert record["packages"] == []
+    assert without_sizes(err) == "KEY stays: a process uses it\nfreed SIZE: 1 overlay, 0 packages\n"
+    assert copy("run", "--generation", "1", "--", "python", "-c", "import one", check=True).exit == 0
+
+
+def test_what_is_in_the_trash_already_counts_as_gone(copy: kit.VpmEnv) -> None:
+    everything = chosen(copy.home)
+    taken = occupied(
+        str(copy.home / part)
+        for part in ("store", "overlays", "sources", "profiles", "tmp", "trash", "cache/skeletons")
+    )
+    limit = {"max_size": taken - everything.items[1].bytes}
+    copy("gc", "--max-size", str(limit["max_size"]), "--grace", "1h", check=True)
+
+    assert len(list((copy.home / "trash").iterdir())) == 1
+    assert chosen(copy.home, **limit).items == []
+
+
+def test_where_packages_are_kept_is_no_part_of_what_is_asked_for(tmp_path: Path) -> None:
+    texts = ("plugins: []\n", "plugins: []\nmin_free: 5%\nstores: [/site, ../near]\n")
+    read = [of_content(text.encode(), file=f"{tmp_path}/work/plugins.yaml", env=environment()) for text in texts]
+
+    assert read[0].digest == read[1].digest
+    assert read[1].stores == ("/site", f"{tmp_path}/near")
+    assert read[1].min_free == Amount("5%", share=0.05)
+
+
+def test_a_home_that_is_not_there_is_not_made(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+
+    assert piped(stand, "gc", "--home", str(nowhere)) == ("", "freed 0 B: 0 overlays, 0 packages\n")
+    assert stand("keep", "1", "--home", nowhere).exit == 1
+    assert not nowhere.exists()
+
+
+def test_keep_on_a_terminal(copy: kit.VpmEnv) -> None:
+    assert on_terminal(copy, "keep", "1") == "generation 1 (KEY) is kept: gc spares it\n"
+    assert on_terminal(copy, "unkeep", "1") == "generation 1 (KEY) is kept no longer\n"
