@@ -27,14 +27,26 @@ def read(env: Environment) -> dict[str, str]:
     for path in _files(env):
         options |= _options(path)
     for name, value in env.variables.items():
-        if name.startswith("PIP_") and value:
+        if _is_option(name, value):
             options[_key(name[4:])] = value
     return options
+
+
+def origins(env: Environment) -> dict[str, str]:
+    """Say where each of pip's options comes from: the path of a file, or a variable (`$PIP_INDEX_URL`)."""
+    found: dict[str, str] = {}
+    for path in _files(env):
+        found |= dict.fromkeys(_options(path), path)
+    return found | {_key(name[4:]): f"${name}" for name, value in env.variables.items() if _is_option(name, value)}
 
 
 def is_true(value: str | None) -> bool:
     """Tell whether an option's value switches it on."""
     return (value or "").strip().lower() in _TRUE
+
+
+def _is_option(name: str, value: str) -> bool:
+    return name.startswith("PIP_") and bool(value)
 
 
 def _files(env: Environment) -> Iterator[str]:

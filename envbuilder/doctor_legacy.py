@@ -1,0 +1,115 @@
+"""The check for vllm-plugin-manager: what it is, what it put into the base, and how to take that out.
+
+It installs plugins with pip into the base when the engine starts, and keeps a `registry.json` of what it did.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from os.path import expanduser, join
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder.health import Answer, NotApplicable, Trouble
+from envbuilder.names import normalized
+from envbuilder.planning import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from envbuilder.base import Base, Distribution
+    from envbuilder.health import Situation
+    from envbuilder.paths import Environment
+
+MANAGER = "vllm-plugin-manager"
+_MODULE = "vllm_plugin_manager"
+
+
+class Registry(NamedTuple):
+    """Its `registry.json`: where, and what it says was installed, each entry as it stands there."""
+
+    path: str
+    entries: list[dict[str, Any]]
+
+
+def check_legacy(situation: Situation) -> Answer:
+    """Look for the manager in the base, and for what its registry says it installed there."""
+    base = situation.need_base()
+    managers = [dist for dist in base.distributions.values() if _is_manager(dist)]
+    registry = _registry(situation.env)
+    put = _in_base(base, registry.entries) if registry else []
+    if not managers and not put:
+        raise NotApplicable(f"`{MANAGER}` is not in the base, and installed nothing there")
+    facts = [f"in the base: {dist.name} {dist.version}, {_size(dist)}" for dist in (*managers, *put)]
+    facts += [f"registry: {registry.path}, {counted(len(registry.entries), 'plugin')}"] if registry else []
+    facts += [f"config: {situation.config_file}"] if situation.config_file else []
+    return Answer(
+        said=f"{counted(len(managers) + len(put), 'distribution')} of it in the base",
+        troubles=tuple(_troubles(base, managers, put, registry)),
+        facts=tuple(facts),
+    )
+
+
+def _troubles(
+    base: Base, managers: Sequence[Distribution], put: Sequence[Distribution], registry: Registry | None
+) -> Iterator[Trouble]:
+    remover = f"`uv pip uninstall --python {base.python}"
+    for dist in managers:
+        yield Trouble(
+            what=f"`{dist.name} {dist.version}` is installed in the base: `{dist.path}`",
+            why="when the engine starts, it installs plugins with pip into the base, past every set and its checks",
+            way_forward=f"{remover} {dist.name}`; vpm-env reads the same plugins.yaml",
+        )
+    if put:
+        names = " ".join(dist.name for dist in put)
+        listed = ", ".join(f"{dist.name} {dist.version}" for dist in put)
+        where = f", says `{registry.path}`" if registry else ""
+        yield Trouble(
+            what=f"it installed into the base: {listed}{where}",
+            why="they load in every engine of this base, whatever set is current, and no rollback takes them out",
+            way_forward=f"{remover} {names}`, then `vpm-env build` brings them as a set",
+        )
+
+
+def _is_manager(dist: Distribution) -> bool:
+    return dist.name == MANAGER or any(value.split(":")[0] == _MODULE for _, _, value in dist.entry_points)
+
+
+def _registry(env: Environment) -> Registry | None:
+    """Read the registry from where the manager keeps it; None where there is none that can be read."""
+    folder = env.get("VLLM_PLUGIN_REGISTRY_DIR")
+    if not folder and not env.user_home:
+        return None
+    path = join(
+        expanduser(folder) if folder else join(env.user_home or "", ".local/share/vllm-plugins"), "registry.json"
+    )
+    try:
+        with open(path, encoding="utf-8") as stream:
+            entries = json.load(stream)["plugins"]
+        return Registry(path=path, entries=[dict(entry, id=name) for name, entry in entries.items()])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _in_base(base: Base, entries: Sequence[dict[str, Any]]) -> list[Distribution]:
+    """Find the base's distributions that the registry speaks of: by name, or by an entry point that it noted."""
+    installed = [entry for entry in entries if entry.get("status") == "installed"]
+    names = {normalized(str(entry.get(key) or "")) for entry in installed for key in ("id", "name", "package")}
+    points = {str(point) for entry in installed for point in entry.get("entry_points") or ()}
+    return [
+        dist
+        for _, dist in sorted(base.distributions.items())
+        if not _is_manager(dist)
+        and (dist.name in names or any(f"{group}:{name}" in points for group, name, _ in dist.entry_points))
+    ]
+
+
+def _size(dist: Distribution) -> str:
+    """Count the files that a distribution's RECORD lists."""
+    if dist.editable:
+        return "editable"
+    try:
+        with open(os.path.join(dist.path, "RECORD"), encoding="utf-8", errors="replace") as stream:
+            return counted(sum(1 for line in stream if line.strip()), "file")
+    except OSError:
+        return "without a RECORD"
