@@ -1,8 +1,8 @@
-"""Make `docs/story.svg`: a real run of the example, on a pseudo-terminal, drawn by rich.
+"""Make the pictures of README and docs: real runs of the example, on a pseudo-terminal, drawn by rich.
 
     python docs/make_picture.py
 
-Needs vpm-env installed where it runs; writes below `.story` as the example's script does, and the picture.
+Needs vpm-env installed where it runs; writes below `.story` as the example's script does, and `docs/*.svg`.
 """
 
 from __future__ import annotations
@@ -21,36 +21,42 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 STORY = ROOT / ".story"
 WIDTH = 100
-SCENES = (
-    ("plugin-shout",),
-    "vpm-env build",
-    ("plugin-shout", "plugin-reverse"),
-    "vpm-env build",
-    "tiny-engine hello",
-    "vpm-env rollback",
-    "tiny-engine hello",
-    "vpm-env history",
-    "vpm-env status",
-)
+PICTURES: dict[str, tuple[str | tuple[str, ...], ...]] = {
+    # name -> what is done in this order: a command that is shown, or a config that asks for these example plugins
+    "story": (
+        ("plugin-shout",),
+        "vpm-env build",
+        ("plugin-shout", "plugin-reverse"),
+        "vpm-env build",
+        "tiny-engine hello",
+        "vpm-env rollback",
+        "tiny-engine hello",
+        "vpm-env history",
+    ),
+    "look": ("vpm-env status", "vpm-env diff 1 2", "vpm-env tree --generation 2"),
+    "health": ("vpm-env doctor --offline", "vpm-env gc --dry-run"),
+}
+COPY = "    editable: false\n"
 _MOVES = re.compile(r"\x1b\[(?P<count>\d*)(?P<move>[AK])|\x1b\[\?25[lh]")
 
 
 def main() -> None:
     """Play the story, and draw what its terminal shows."""
     prepare()
-    shown = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard")
-    for scene in SCENES:
-        if isinstance(scene, tuple):
-            write_config(scene)
-            continue
-        shown.print(Text("$ ", style="green") + Text(scene, style="bold"))
-        for line in screen(play(scene)):
-            shown.print(Text.from_ansi(line.replace(str(ROOT), "~/vpm-env")))
-        shown.print()
-    # rich's fonts come from a server; a picture in a README is better off with those of whoever looks.
-    drawing = re.sub(r"@font-face \{.*?\}\s*", "", shown.export_svg(title="vpm-env"), flags=re.DOTALL)
-    (ROOT / "docs" / "story.svg").write_text(drawing)
-    sys.stdout.write("wrote docs/story.svg\n")
+    for name, scenes in PICTURES.items():
+        shown = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard")
+        for scene in scenes:
+            if isinstance(scene, tuple):
+                write_config(scene)
+                continue
+            shown.print(Text("$ ", style="green") + Text(scene, style="bold"))
+            for line in screen(play(scene)):
+                shown.print(Text.from_ansi(line.replace(str(ROOT), "~/vpm-env")))
+            shown.print()
+        # rich's fonts come from a server; a picture in a README is better off with those of whoever looks.
+        drawing = re.sub(r"@font-face \{.*?\}\s*", "", shown.export_svg(title="vpm-env"), flags=re.DOTALL)
+        (ROOT / "docs" / f"{name}.svg").write_text(drawing)
+        sys.stdout.write(f"wrote docs/{name}.svg\n")
 
 
 def variables() -> dict[str, str]:
@@ -76,7 +82,7 @@ def prepare() -> None:
 
 def write_config(plugins: tuple[str, ...]) -> None:
     """Write the config that asks for these example plugins."""
-    entries = "".join(f"  - name: {name}\n    source: local\n    path: ../examples/{name}\n" for name in plugins)
+    entries = "".join(f"  - name: {name}\n    source: local\n    path: ../examples/{name}\n{COPY}" for name in plugins)
     (STORY / "plugins.yaml").write_text(f"plugins:\n{entries}")
 
 

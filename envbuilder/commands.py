@@ -19,27 +19,96 @@ class Verb(NamedTuple):
     summary: str
 
 
-MAKE, MOVE, SEE, USE, KEEP = "Make a set", "Move between sets", "See", "Use", "Keep house"
-GROUPS = (MAKE, MOVE, SEE, USE, KEEP)
+MAKE, CHANGE, MOVE, SEE, USE, KEEP = (
+    "Make a set",
+    "Change plugins.yaml",
+    "Move between sets",
+    "See",
+    "Use",
+    "Keep house",
+)
+GROUPS = (MAKE, CHANGE, MOVE, SEE, USE, KEEP)
 
 VERBS = {
     verb.name: verb
     for verb in (
         Verb("init", MAKE, "make", "write a commented plugins.yaml"),
         Verb("build", MAKE, "make", "make what plugins.yaml asks for, and switch to it"),
+        Verb("check", MAKE, "check", "would the config make a set for these bases? switches nothing"),
+        Verb("upgrade", MAKE, "edit", "build with newer versions: of what is named, or of everything"),
+        Verb("add", CHANGE, "edit", "add plugins to plugins.yaml, or change what it says of them"),
+        Verb("remove", CHANGE, "edit", "remove plugins from plugins.yaml"),
+        Verb("enable", CHANGE, "edit", "switch plugins on in plugins.yaml"),
+        Verb("disable", CHANGE, "edit", "switch plugins off in plugins.yaml, and keep their entries"),
         Verb("rollback", MOVE, "move", "make the set before current again"),
         Verb("switch", MOVE, "move", "make generation N current"),
         Verb("status", SEE, "see", "would a new engine process get this set?"),
         Verb("history", SEE, "see", "all generations, and what each changed"),
         Verb("list", SEE, "see", "plugins and packages of the current set"),
+        Verb("show", SEE, "look", "all of one generation"),
+        Verb("diff", SEE, "look", "how two generations differ"),
+        Verb("tree", SEE, "look", "plugins, what they require, and what the base provides of that"),
+        Verb("why", SEE, "look", "who needs a package"),
+        Verb("plugins", SEE, "look", "entry points as the engine sees them, and its allow-list for this set"),
+        Verb("outdated", SEE, "look", "what could be newer, and what keeps it back"),
+        Verb("sbom", SEE, "health", "a software bill of materials of the set (CycloneDX)"),
         Verb("path", SEE, "see", "the folder of the current overlay"),
+        Verb("info", SEE, "look", "places, the rules that chose them, versions and sizes"),
         Verb("hook", USE, "use", "the start-up hook of the base: install, uninstall, status, show"),
         Verb("run", USE, "use", "run a command with the set, without a hook"),
+        Verb("shell", USE, "use", "a shell with the set, without a hook"),
+        Verb("completion", USE, "use", "a completion script for bash, zsh or fish"),
+        Verb("doctor", KEEP, "health", "checks of base, home and machine: what is wrong, why, what to do"),
+        Verb("keep", KEEP, "keep", "let gc spare generation N, whatever happens"),
+        Verb("unkeep", KEEP, "keep", "take the mark of `keep` away"),
         Verb("gc", KEEP, "keep", "free the space of sets that nothing needs"),
         Verb("verify", KEEP, "keep", "recompute every key and look at every link"),
         Verb("uninstall", KEEP, "keep", "remove hook and home, and say what is left"),
     )
 }
+
+
+ALIASES = {
+    "apply": "build",
+    "bom": "sbom",
+    "clean": "gc",
+    "cleanup": "gc",
+    "compare": "diff",
+    "delete": "remove",
+    "diff-closures": "diff",
+    "exec": "run",
+    "fsck": "verify",
+    "generations": "history",
+    "health": "doctor",
+    "list-generations": "history",
+    "log": "history",
+    "ls": "list",
+    "pin": "keep",
+    "prune": "gc",
+    "rm": "remove",
+    "switch-generation": "switch",
+    "sync": "build",
+    "undo": "rollback",
+    "unpin": "unkeep",
+    "update": "upgrade",
+    "where": "path",
+    "which": "path",
+    "why-depends": "why",
+}
+"""Words of other tools that mean the same here."""
+
+WAYS = {
+    "audit": "`vpm-env doctor --audit` looks for known vulnerabilities",
+    "activate": "`source $(vpm-env path)/bin/activate` takes the set into a shell, `vpm-env shell` starts one with it",
+    "env": "`source $(vpm-env path)/bin/activate` takes the set into a shell, `vpm-env shell` starts one with it",
+    "export": "`vpm-env path` names the set's folder, `vpm-env show --json` describes it",
+    "freeze": "`vpm-env list --json` lists what is in the set; the lock beside the config pins it",
+    "install": "`vpm-env add NAME` puts a plugin into plugins.yaml, and `vpm-env build` makes the set",
+    "lock": "`vpm-env build` writes the lock, `vpm-env build --locked` checks it",
+    "plan": "`vpm-env build --dry-run` shows what a build would change",
+    "repair": "`vpm-env verify` says what is damaged, `vpm-env build --force` makes the set again",
+}
+"""Words of other tools that mean something else here, or several things: what to do instead."""
 
 
 def run_of(verb: Verb) -> Run:
@@ -53,14 +122,38 @@ def _make() -> Runs:
     return RUNS
 
 
+def _edit() -> Runs:
+    from envbuilder.verbs_edit import RUNS
+
+    return RUNS
+
+
+def _check() -> Runs:
+    from envbuilder.verbs_check import RUNS
+
+    return RUNS
+
+
 def _move() -> Runs:
     from envbuilder.verbs_move import RUNS
 
     return RUNS
 
 
+def _health() -> Runs:
+    from envbuilder.verbs_health import RUNS
+
+    return RUNS
+
+
 def _see() -> Runs:
     from envbuilder.verbs_see import RUNS
+
+    return RUNS
+
+
+def _look() -> Runs:
+    from envbuilder.verbs_look import RUNS
 
     return RUNS
 
@@ -77,4 +170,14 @@ def _keep() -> Runs:
     return RUNS
 
 
-_RUNS = {"make": _make, "move": _move, "see": _see, "use": _use, "keep": _keep}
+_RUNS = {
+    "make": _make,
+    "check": _check,
+    "edit": _edit,
+    "health": _health,
+    "move": _move,
+    "see": _see,
+    "look": _look,
+    "use": _use,
+    "keep": _keep,
+}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envbuilder.console import Table
 from envbuilder.planning import counted, size_text
 
 if TYPE_CHECKING:
     from envbuilder.console import Console
+    from envbuilder.going import Item
+    from envbuilder.keeping import Marked
+    from envbuilder.profile import Profile
     from envbuilder.removal import Removed
     from envbuilder.startup import HookStatus
     from envbuilder.sweep import Swept, Verified
@@ -16,8 +20,8 @@ if TYPE_CHECKING:
 def show_hook(hook: HookStatus, as_json: bool, console: Console) -> None:
     """Show what hook the base has."""
     if as_json:
-        fields = {name: getattr(hook, name) for name in hook.__slots__}
-        console.json({**fields, "intact": hook.intact})
+        fields = {name: getattr(hook, name) for name in hook.__slots__ if name != "version"}
+        console.json({"intact": hook.intact, "vpm_env": hook.version, **fields})
         return
     console.data(hook.text)
     if not hook.intact:
@@ -25,19 +29,64 @@ def show_hook(hook: HookStatus, as_json: bool, console: Console) -> None:
 
 
 def show_swept(swept: Swept, dry_run: bool, as_json: bool, console: Console) -> None:
-    """Show what gc took, or would take."""
+    """Show what gc took, or would take, and why."""
     if as_json:
-        console.json({"dry_run": dry_run, **{name: getattr(swept, name) for name in swept.__slots__}})
+        record = {name: getattr(swept, name) for name in swept.__slots__ if name != "items"}
+        items = [{name: getattr(item, name) for name in item.__slots__} for item in swept.items]
+        console.json({"dry_run": dry_run, **record, "items": items})
         return
-    for name in swept.generations:
-        console.say(f"  generation {name}")
-    for key in swept.packages:
-        console.say(f"  package {key.split('-', 1)[1]}")
+    rows = [(item.kind, _shown_name(item), size_text(item.bytes), item.why) for item in swept.items]
+    if rows:
+        console.table(Table(headings=("", "name", ">frees", "why"), rows=rows))
     for digest in swept.leased:
-        console.say(f"  {digest[:12]} stays: a process uses it")
-    verb = "would free" if dry_run else "freed"
-    overlays, packages = counted(len(swept.overlays), "overlay"), counted(len(swept.packages), "package")
-    console.say(f"{verb} {size_text(swept.bytes)}: {overlays}, {packages}")
+        console.say(f"{digest[:12]} stays: a process uses it")
+    console.say(_freed(swept, dry_run))
+    if swept.over:
+        console.warn(f"{size_text(swept.over)} too little: what is left is protected")
+        console.hint("current, newest, kept and recent sets stay, rollback targets, and what a process uses")
+
+
+def _shown_name(item: Item) -> str:
+    if item.kind == "overlay":
+        return item.name[:12]
+    return item.name.split("-", 1)[1] if item.kind == "package" else item.name
+
+
+def _freed(swept: Swept, dry_run: bool) -> str:
+    numbers = [counted(len(swept.overlays), "overlay"), counted(len(swept.packages), "package")]
+    others = len([item for item in swept.items if item.kind in ("leftover", "trash")])
+    numbers += [counted(others, "leftover")] if others else []
+    freed = f"{'would free' if dry_run else 'freed'} {size_text(swept.bytes)}"
+    later = f", and {size_text(swept.later)} when the grace is over" if swept.later else ""
+    return f"{freed}{later}: {', '.join(numbers)}"
+
+
+def show_marked(marked: tuple[Marked, ...], profile: Profile, keep: bool, as_json: bool, console: Console) -> None:
+    """Show which generations are kept now, or are no longer."""
+    if as_json:
+        records = [
+            {
+                "generation": entry.generation.number,
+                "digest": entry.generation.digest,
+                "keep": keep,
+                "changed": entry.changed,
+                "on_disk": entry.on_disk,
+            }
+            for entry in marked
+        ]
+        console.json({"profile": profile.name, "base": profile.base_key, "generations": records})
+        return
+    for entry in marked:
+        number = entry.generation.number
+        console.say(f"generation {number} ({entry.generation.digest[:12]}) {_said_of_mark(keep, entry.changed)}")
+        if keep and not entry.on_disk:
+            console.hint(f"it was collected before: `vpm-env switch {number}` rebuilds it from its lock")
+
+
+def _said_of_mark(keep: bool, changed: bool) -> str:
+    if keep:
+        return "is kept: gc spares it" if changed else "was kept already"
+    return "is kept no longer" if changed else "was not kept"
 
 
 def show_verified(verified: Verified, as_json: bool, console: Console) -> None:

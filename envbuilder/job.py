@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What `build` was asked; `upgrade` is None for nothing, empty for everything, else normalized names."""
+    """What `build` was asked; `upgrade` is None for nothing, empty for everything, else normalized names.
+
+    `exclude_newer` (as `moments.checked` returns it) takes the place of the config's.
+    """
 
     dry_run: bool = False
     switch: bool = True
@@ -26,6 +29,7 @@ class Request:
     offline: bool = False
     force: bool = False
     upgrade: frozenset[str] | None = None
+    exclude_newer: str | None = None
 
     @property
     def upgraded_sources(self) -> bool | frozenset[str]:

@@ -67,7 +67,8 @@ class Lock:
     `base` holds what `base_record` returns. `facts` are the base distributions that
     the answer relies on, name → version. `provided` are plugins that the base itself provides, plugin → `name version`.
     `left_out` are optional plugins that could not be had, plugin → why. `ignored` is plugin → names of base packages
-    whose bounds it ignores. `config_digest` and `base_digest` are what it was resolved from.
+    whose bounds it ignores. `exclude_newer` is the moment after which no upload counted, "" where all
+    did. `config_digest` and `base_digest` are what it was resolved from.
     """
 
     packages: tuple[LockedPackage, ...]
@@ -79,6 +80,7 @@ class Lock:
     left_out: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, list[str]] = field(default_factory=dict)
     requires_python: str = ""
+    exclude_newer: str = ""
 
     def package(self, name: str) -> LockedPackage | None:
         """Return the package called `name` (normalized), if the answer holds it."""
@@ -169,6 +171,7 @@ def _tool(lock: Lock) -> dict[str, Any]:
         "base": lock.base,
         "base-digest": lock.base_digest,
         "config-digest": lock.config_digest,
+        **({"exclude-newer": lock.exclude_newer} if lock.exclude_newer else {}),
         "facts": dict(sorted(lock.facts.items())),
         "ignored": dict(sorted(lock.ignored.items())),
         "left-out": dict(sorted(lock.left_out.items())),
@@ -188,6 +191,7 @@ def _lock(record: dict[str, Any]) -> Lock:
         left_out=tool["left-out"],
         ignored=tool["ignored"],
         requires_python=record.get("requires-python", ""),
+        exclude_newer=tool.get("exclude-newer", ""),
     )
 
 

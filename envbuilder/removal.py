@@ -25,7 +25,6 @@ _OURS = (
     "format",
     "overlays",
     "profiles",
-    "registry.json",
     "sources",
     "store",
     "tmp",

@@ -78,12 +78,14 @@ def resolve(
     upgrade: frozenset[str] | None,
     scratch: str,
     report: Reporter,
+    exclude_newer: str = "",
 ) -> Lock:
     """Find versions of the plugins and of what they require that fit one another and the base.
 
     `plugins` are the entries to resolve, `built` the packages of those that come from git or a folder. What
     `previous` has is kept where it fits; `upgrade` is None for that, empty to keep nothing, else the names to look
-    for anew. `scratch` is an empty directory to work in. Raise `ResolutionError`, which names every plugin to blame.
+    for anew. What was uploaded after the moment `exclude_newer` does not count. `scratch` is an
+    empty directory to work in. Raise `ResolutionError`, which names every plugin to blame.
     """
     override = frozenset(config.override)
     folder, work = join(scratch, "stubs"), join(scratch, "work")
@@ -97,7 +99,9 @@ def resolve(
     extras = [plugin for plugin in plugins if plugin.name in provided and plugin.extras]
     facts = stubs.write_stubs(folder, base, override, report)
     question, own = _first_question(case, extras, facts, previous, upgrade)
-    solved = _solve(case, question, own, conflicts)
+    if exclude_newer:
+        report.note(f"only what was uploaded before {exclude_newer} counts")
+    solved = _solve(case, replace(question, exclude_newer=exclude_newer), own, conflicts)
     return _lock(config, case, solved, provided)
 
 
@@ -268,4 +272,5 @@ def _lock(config: Config, case: Case, solved: Solved, provided: dict[str, str]) 
         provided=provided,
         ignored={plugin.name: sorted(plugin.ignore) for plugin in case.plugins.values() if plugin.ignore},
         requires_python=answer.requires_python or f">={base.version}",
+        exclude_newer=solved.question.exclude_newer,
     )

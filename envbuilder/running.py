@@ -1,9 +1,9 @@
-"""`vpm-env run`: start a command in the current set, without a hook."""
+"""`vpm-env run` and `shell`: start a command in a set, without a hook."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from envbuilder import fs, overlay, process
 from envbuilder.base import describe
@@ -15,15 +15,41 @@ from envbuilder.switching import chosen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from envbuilder.profile import Generation
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
 
 
-def run(found: Scope, command: list[str], *, number: int | None, report: Reporter) -> NoReturn:
+class Entered(NamedTuple):
+    """A generation that this process holds, its overlay, and the variables of processes that run in it."""
+
+    profile: str
+    generation: Generation
+    path: str
+    variables: dict[str, str]
+
+
+def run(found: Scope, command: list[str], *, number: int | str | None, report: Reporter) -> NoReturn:
     """Become `command`, with the overlay's and the base's scripts on PATH and the overlay's lease held.
 
-    Generation `number`, or the current one. Raise `ProfileError` where there is none for this base as it is now.
+    The generation is the current one where `number` is None; a text names it as `switching.named` reads it. Raise
+    `ProfileError` where there is none for this base as it is now.
     """
+    become(command, env=enter(found, number=number, report=report).variables)
+
+
+def become(command: list[str], *, env: Mapping[str, str]) -> NoReturn:
+    """Become a command; raise `UsageError` for one that cannot be started."""
+    try:
+        process.become(command, env=env)
+    except FileNotFoundError:
+        raise UsageError(f"there is no command `{command[0]}` in the set, in the base or on PATH") from None
+    except OSError as error:
+        raise UsageError(f"`{command[0]}` cannot be started: {error.strerror}") from None
+
+
+def enter(found: Scope, *, number: int | str | None, report: Reporter) -> Entered:
+    """Take the lease of a generation, the current one if `number` is None, and say what its processes need."""
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
     profile = profile_of(found, base)
     generation = chosen(profile, number)
@@ -40,12 +66,7 @@ def run(found: Scope, command: list[str], *, number: int | None, report: Reporte
     for change in drifted(manifest, base, generation.number):
         report.warn(f"the base has changed: {change}; `vpm-env build` makes a set for it")
     variables = environment_for(path, base.scripts, f"{base.key}:{generation.digest}", found.env.variables)
-    try:
-        process.become(command, env=variables)
-    except FileNotFoundError:
-        raise UsageError(f"there is no command `{command[0]}` in the set, in the base or on PATH") from None
-    except OSError as error:
-        raise UsageError(f"`{command[0]}` cannot be started: {error.strerror}") from None
+    return Entered(profile.name, generation, path, variables)
 
 
 def environment_for(path: str, base_scripts: str, pin: str, variables: Mapping[str, str]) -> dict[str, str]:

@@ -62,9 +62,9 @@ def _build(call: Call) -> int:
         code = _build_quickly(found, call)
         if code is not None:
             return code
+    from envbuilder.build_view import show_build
     from envbuilder.job import Request
     from envbuilder.pipeline import build
-    from envbuilder.build_view import show_build
 
     request = Request(
         dry_run=asked.dry_run,

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 
+from envbuilder import cli
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 GROUP = "vllm.general_plugins"
+BAR = re.compile("[⠀-⣿] ")
+"""How a bar of rich begins: a dot that turns."""
+THERE = "/X/work/plugins.yaml: the file is there already, and stays as it is"
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,10 @@ def on_terminal(stand: kit.VpmEnv, *words: str) -> str:
     return shown(written.decode().replace("\r\n", "\n"), stand)
 
 
+def without_styles(written: str) -> str:
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
+
+
 def test_history(stand: kit.VpmEnv) -> None:
     out, err = piped(stand, "history")
 
@@ -129,13 +138,100 @@ def test_the_other_verbs_that_only_look(stand: kit.VpmEnv) -> None:
     )
 
 
-def test_a_table_on_a_terminal_of_80_columns(stand: kit.VpmEnv) -> None:
-    written = on_terminal(stand, "history")
+@pytest.mark.parametrize(
+    ("words", "out", "err"),
+    [
+        (("switch", "1"), "", "switched to generation 1 (KEY), was 2\n"),
+        (("switch", "2"), "", "switched to generation 2 (KEY), was 1\n"),
+        (("rollback",), "", "rolled back to generation 1 (KEY), was 2\n"),
+        (("rollback", "--to", "2"), "", "rolled back to generation 2 (KEY), was 1\n"),
+        (("run", "--generation", "1", "--", "echo", "hello"), "hello\n", ""),
+        (("keep", "1"), "", "generation 1 (KEY) is kept: gc spares it\n"),
+        (("unkeep", "1"), "", "generation 1 (KEY) is kept no longer\n"),
+        (
+            ("init",),
+            "",
+            f"error: {THERE}\n\nhint: edit it, or name another with `--config`\n",
+        ),
+        (
+            ("hook", "status"),
+            "not installed in `/X/base/lib/python3.X/site-packages`\n",
+            "\nhint: run `vpm-env hook install`\n",
+        ),
+    ],
+)
+def test_what_is_said_in_a_pipe_is_said_on_a_terminal(
+    stand: kit.VpmEnv, words: tuple[str, ...], out: str, err: str
+) -> None:
+    before = stand("history", "--json").json["current"]
+    done = stand(*words)
+    assert (shown(done.stdout, stand), shown(done.stderr, stand)) == (out, err)
 
-    lines = re.sub(r"\x1b\[[\d;]*m", "", written).splitlines()
-    assert max(map(len, lines)) <= 80 + len("DIGEST")
-    assert any("→" in line and "two: ∅ → 1.0" in line for line in lines)
-    assert "\x1b[" in written
+    back = {"switch": ("switch", before), "rollback": ("switch", before), "keep": ("unkeep", 1), "unkeep": ("keep", 1)}
+    if words[0] in back:
+        stand(*map(str, back[words[0]]), check=True)
+    assert without_styles(on_terminal(stand, *words)) == out + err
+
+
+@pytest.mark.parametrize(
+    "words", [("sbom",), ("completion", "fish"), ("upgrade", "--dry-run", "--offline")], ids=" ".join
+)
+def test_data_are_the_same_on_a_terminal(stand: kit.VpmEnv, words: tuple[str, ...]) -> None:
+    out, err = piped(stand, *words)
+    written = without_styles(on_terminal(stand, *words)).replace("\r", "\n")
+
+    lines = [line for line in written.splitlines() if line and not BAR.match(line)]
+    assert lines == [line for line in (err + out if words[0] == "upgrade" else out + err).splitlines() if line]
+
+
+def test_the_first_config_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    said = "for vllm\n\nhint: add plugins to it, then run `vpm-env build`\n"
+
+    assert piped(stand, "init", "--config", str(tmp_path / "a.yaml")) == ("", f"wrote `{tmp_path}/a.yaml` {said}")
+    written = without_styles(on_terminal(stand, "init", "--config", str(tmp_path / "b.yaml")))
+    assert written == f"wrote `{tmp_path}/b.yaml` {said}"
+
+
+def test_what_an_uninstall_would_take(stand: kit.VpmEnv) -> None:
+    names = ("cache", "flocks", "overlays", "profiles", "sources", "store", "tmp", "format")
+    goes = "".join(f"would remove /X/home/{name}\n" for name in names) + "would free N KiB\n"
+    left = "left: /X/work/plugins.yaml\nleft: /X/work/pylock.plugins.toml\n"
+    done = stand("uninstall", "--dry-run")
+    written = without_styles(on_terminal(stand, "uninstall", "--dry-run"))
+
+    out, err = (re.sub(r"free \d+ KiB", "free N KiB", shown(text, stand)) for text in (done.stdout, done.stderr))
+    assert (out, err) == (left, goes)
+    assert re.sub(r"free \d+ KiB", "free N KiB", written) == goes + left
+
+
+def test_a_build_that_would_change_nothing_on_a_terminal(stand: kit.VpmEnv) -> None:
+    written = without_styles(on_terminal(stand, "build", "--dry-run", "--offline", "--force"))
+
+    lines = [line for line in written.replace("\r", "\n").splitlines() if line and not BAR.match(line)]
+    assert lines == ["resolving: N s", "nothing would change"]
+
+
+def test_tables_and_the_rest_on_a_terminal_of_80_columns(stand: kit.VpmEnv) -> None:
+    assert without_styles(on_terminal(stand, "history")).splitlines() == [
+        "    generation   digest         state     made               changes     ",
+        "─────────────────────────────────────────────────────────────────────────",
+        "             1   KEY   untried   TIME   one: ∅ → 1.0",
+        "→            2   KEY   untried   TIME   two: ∅ → 1.0",
+    ]
+    assert re.sub(r"\d+ B", "NNN B", without_styles(on_terminal(stand, "list"))).splitlines() == [
+        "package   version   plugin    size   note",
+        "─────────────────────────────────────────",
+        "one       1.0       one      NNN B       ",
+        "two       1.0       two      NNN B       ",
+    ]
+    status = stand("status")
+    assert without_styles(on_terminal(stand, "status")) == shown(status.stdout + status.stderr, stand)
+    assert without_styles(on_terminal(stand, "path")) == "/X/home/overlays/KEY/DIGEST\n"
+    assert without_styles(on_terminal(stand, "verify")).startswith("looked at 2 packages and 2 overlays: all as")
+
+
+def test_a_terminal_has_colours(stand: kit.VpmEnv) -> None:
+    assert re.search(r"\x1b\[[\d;]*[3-9]\dm", on_terminal(stand, "history"))
 
 
 def test_no_color_takes_the_colours_away(stand: kit.VpmEnv) -> None:
@@ -167,8 +263,8 @@ def test_options_of_every_verb_may_stand_before_or_after(stand: kit.VpmEnv) -> N
         (("biuld",), 2, "error: there is no verb `biuld`\n\nhint: did you mean `vpm-env build`?\n"),
         (("build", "--nothing"), 2, "error: unrecognized arguments: --nothing\n\nhint: see `vpm-env build --help`\n"),
         (("switch",), 2, "error: the following arguments are required: N\n\nhint: see `vpm-env switch --help`\n"),
-        (("switch", "x"), 2, "error: `x` is no number\n"),
-        (("switch", "9"), 1, "error: the profile `default` has no generation 9\n\nhint: see `vpm-env history`\n"),
+        (("switch", "x"), 2, "error: `x` is no generation\n\nhint: name it by its number, or by the first 4 or more"),
+        (("switch", "9"), 1, "error: the profile `default` has no generation 9\n\nhint: there are 1 and 2: see"),
         (("gc", "--older-than", "soon"), 2, "error: `soon` is no duration\n\n"),
         (("run",), 2, "error: there is no command to run\n\n"),
         (("--config", "/nowhere.yaml", "build"), 1, "error: /nowhere.yaml: there is no such file\n\n"),
@@ -189,15 +285,16 @@ def test_an_error_in_json_is_a_record_too(stand: kit.VpmEnv) -> None:
 
     assert done.exit == 1
     assert done.json["error"]["kind"] == "ProfileError"
-    assert done.json["error"]["hint"] == "see `vpm-env history`"
+    assert done.json["error"]["hint"] == "there are 1 and 2: see `vpm-env history`"
 
 
 def test_help_is_grouped_and_each_verb_has_its_own(stand: kit.VpmEnv) -> None:
     overview, _ = piped(stand, "--help")
     assert overview.startswith("Build, switch and roll back the plugins of an LLM serving engine.\n")
-    for verb in ("init", "build", "rollback", "switch", "status", "history", "list", "path", "hook", "run", "gc"):
+    for verb, parser in cli.parsers().items():
         assert f"\n  {verb} " in overview
-        assert piped(stand, verb, "--help")[0].startswith(f"usage: vpm-env {verb}")
+        assert parser.format_help().startswith(f"usage: vpm-env {verb}")
+    assert piped(stand, "build", "--help")[0].startswith("usage: vpm-env build")
     assert piped(stand, "--version")[0].startswith("vpm-env ")
     assert max(map(len, overview.splitlines())) <= 120
 

@@ -86,7 +86,7 @@ EXPENSIVE = {
 
 @pytest.fixture
 def two_generations(base: kit.Base, index: kit.Index, vpm_env: kit.VpmEnv) -> kit.VpmEnv:
-    """Make a profile that can roll back, and whose build has nothing to do; its config has a say in which base it is."""
+    """Make a profile that can roll back, and whose build has nothing to do; its config says which engine it is for."""
     kit.fake_vllm(base)
     vpm_env.use(base)
     for names in (["one"], ["one", "two"]):

@@ -15,6 +15,9 @@ import pytest
 
 from envbuilder.paths import template
 
+TEMPLATES = sorted(
+    str(path.relative_to(kit.ROOT / "templates")) for path in (kit.ROOT / "templates").rglob("*") if path.is_file()
+)
 BUILD = "import sys; from hatchling.build import build_{kind} as build; print(build(sys.argv[1]))"
 
 pytestmark = pytest.mark.skipif(find_spec("hatchling") is None, reason="hatchling is not installed")
@@ -43,7 +46,7 @@ def installed(wheel: Path, base: kit.Base) -> kit.Base:
 def test_the_wheel_holds_the_package_and_the_templates(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    templates = {path.name for path in (kit.ROOT / "templates").iterdir()}
+    templates = set(TEMPLATES)
     modules = {path.name for path in (kit.ROOT / "envbuilder").glob("*.py")}
 
     assert "Dockerfile" in templates
@@ -75,7 +78,7 @@ def test_the_metadata_say_what_it_is(wheel: Path) -> None:
     assert dict(scripts["console_scripts"]) == {"vpm-env": "envbuilder.cli:main"}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (kit.ROOT / "templates").iterdir()))
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_an_installed_wheel_finds_its_templates(installed: kit.Base, tmp_path: Path, name: str) -> None:
     code = f"import envbuilder.paths as paths; print(paths.__file__, paths.template({name!r}), sep=chr(10), end='.')"
     module, _, text = installed.code(code, cwd=tmp_path).partition("\n")

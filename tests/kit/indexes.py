@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import threading
+import time
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -166,11 +167,13 @@ def _project(filename: str) -> str:
 
 
 def _entry(path: Path, *, with_metadata: bool) -> dict[str, Any]:
+    """Describe a file; it was uploaded when it was last modified."""
     entry: dict[str, Any] = {
         "filename": path.name,
         "url": f"../../files/{path.name}",
         "hashes": {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
         "size": path.stat().st_size,
+        "upload-time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(path.stat().st_mtime)),
     }
     if path.suffix == ".whl":
         metadata = _metadata(path)

@@ -1,0 +1,38 @@
+"""One call of each verb as people type it: shown by its `--help`."""
+
+from __future__ import annotations
+
+SAMPLES = {
+    "init": "vpm-env init",
+    "build": "vpm-env build --dry-run",
+    "check": "vpm-env check --base /opt/vllm-0.32 --base /opt/vllm-0.33",
+    "upgrade": "vpm-env upgrade my-decoder --dry-run",
+    "add": "vpm-env add 'my-decoder>=0.1,<2' --build",
+    "remove": "vpm-env remove my-decoder",
+    "enable": "vpm-env enable my-decoder --build",
+    "disable": "vpm-env disable my-decoder --build",
+    "rollback": "vpm-env rollback --bad",
+    "switch": "vpm-env switch 7",
+    "status": "vpm-env status --json",
+    "history": "vpm-env history",
+    "list": "vpm-env list",
+    "show": "vpm-env show 7",
+    "diff": "vpm-env diff 6 7",
+    "tree": "vpm-env tree",
+    "why": "vpm-env why numpy",
+    "plugins": "vpm-env plugins",
+    "outdated": "vpm-env outdated",
+    "path": "source $(vpm-env path)/bin/activate",
+    "sbom": "vpm-env sbom --output sbom.json",
+    "info": "vpm-env info",
+    "hook": "vpm-env hook install",
+    "run": "vpm-env run -- vllm serve MODEL",
+    "shell": "vpm-env shell --generation 7",
+    "completion": "source <(vpm-env completion bash)",
+    "doctor": "vpm-env doctor --fix",
+    "keep": "vpm-env keep 7",
+    "unkeep": "vpm-env unkeep 7",
+    "gc": "vpm-env gc --older-than 30d --dry-run",
+    "verify": "vpm-env verify",
+    "uninstall": "vpm-env uninstall --dry-run",
+}
