@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, overlay, store
+from envbuilder import fs, overlay, stocking, store
 from envbuilder.blame import droppable
 from envbuilder.checks import audited, probed
 from envbuilder.composition import describe, parts_of
@@ -111,7 +111,7 @@ def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
             report=job.report,
         )
     with job.report.stage("building", total=len(named)):
-        return store.add_all_built(
+        return stocking.add_all_built(
             [(fetched[plugin.name], plugin) for plugin in named],
             base=job.base,
             layout=job.layout,
@@ -199,7 +199,7 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     lacking = [locked for locked in wanted if locked.name not in packages]
     if lacking:
         with job.report.stage("fetching", total=len(lacking)):
-            packages |= store.add_all(
+            packages |= stocking.add_all(
                 lacking,
                 base=job.base,
                 layout=job.layout,

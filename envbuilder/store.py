@@ -1,7 +1,6 @@
 """The store: every package once, checked, compiled, read-only. The only room that writes `store/` and `sources/`.
 
-A package is staged on the same file system and published by one rename after one `syncfs`: there as a whole or not
-at all. Locks are taken per input in one order, so no two builds wait for one another in a circle.
+`stocking` makes packages; here they are found again, published, looked over and thrown away.
 """
 
 from __future__ import annotations
@@ -9,61 +8,27 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import ExitStack
 from os.path import exists, isdir, isfile, join, lexists
 
 from envbuilder import fs, inputs
 from envbuilder.digest import is_sealed, sealed, sha256_file, sha256_of
-from envbuilder.errors import PackageError, SeveralErrors, SourceError, VpmError
+from envbuilder.errors import PackageError
 from envbuilder.package import SHORT, Package
-from envbuilder.paths import DEFAULT_WAIT, Layout
+from envbuilder.paths import Layout
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from envbuilder.base import Base
-    from envbuilder.config import Plugin
     from envbuilder.lock import LockedPackage
     from envbuilder.orders import Order
-    from envbuilder.report import Reporter
-    from envbuilder.sources import Source
-    from envbuilder.uv import Uv
 
-    Result = Package | VpmError
 MANIFEST = "package.json"
 FILES = "files.json"
-_WORKERS = 4
 _KEY = re.compile(r"[0-9a-f]{32}-.+-.+")
-_COMPILED = ".compiled-"
+COMPILED = ".compiled-"
 """Files whose names say for which interpreters a package's modules are compiled; in no key."""
-
-
-def add_all(
-    locked: Iterable[LockedPackage],
-    *,
-    base: Base,
-    layout: Layout,
-    uv: Uv,
-    report: Reporter,
-    not_isolated: frozenset[str] = frozenset(),
-    wait: float = DEFAULT_WAIT,
-) -> dict[str, Package]:
-    """Bring packages of an index into the store: name → package.
-
-    `not_isolated` are names of packages whose sdist is built with what the base has, `wait` is how many seconds to
-    wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
-    only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
-    """
-    from envbuilder import orders  # a build that finds all its packages here makes none
-
-    wanted = list(locked)
-    ordered = [
-        orders.of_locked(package, base=base, uv=uv, build_isolation=package.name not in not_isolated)
-        for package in wanted
-    ]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
-    return {package.name: result for package, result in zip(wanted, made, strict=True)}
 
 
 def known(
@@ -73,31 +38,10 @@ def known(
     found = {}
     for entry in locked:
         made_from = inputs.of_locked(entry, base, build_isolation=entry.name not in not_isolated)
-        package = _recall(sha256_of(made_from), base, layout)
+        package = recall(sha256_of(made_from), base, layout)
         if package:
             found[entry.name] = package
     return found
-
-
-def add_all_built(
-    sources: Iterable[tuple[Source, Plugin]],
-    *,
-    base: Base,
-    layout: Layout,
-    uv: Uv,
-    report: Reporter,
-    wait: float = DEFAULT_WAIT,
-) -> dict[str, tuple[Package, LockedPackage]]:
-    """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
-    from envbuilder import orders  # most configs have no such sources
-
-    wanted = list(sources)
-    ordered = [orders.of_source(source, plugin, base=base, uv=uv) for source, plugin in wanted]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
-    return {
-        plugin.name: (package, orders.entry(package, source, plugin))
-        for (source, plugin), package in zip(wanted, made, strict=True)
-    }
 
 
 def get(layout: Layout, key: str) -> Package | None:
@@ -116,7 +60,7 @@ def get_all(layout: Layout, keys: Iterable[str], *, soabi: str) -> list[Package]
     found = []
     for key in keys:
         package = get(layout, key)
-        if package is None or not exists(join(layout.package(key), f"{_COMPILED}{soabi}")):
+        if package is None or not exists(join(layout.package(key), f"{COMPILED}{soabi}")):
             return None
         _link_alias(key, layout)
         found.append(package)
@@ -144,7 +88,7 @@ def verify_package(layout: Layout, key: str) -> list[str]:
         said = {file.path: file for file in package.files}
     except PackageError as error:
         return list(error.problems)
-    own = (MANIFEST, FILES, _COMPILED)
+    own = (MANIFEST, FILES, COMPILED)
     present = {path for path in walk(root) if not is_bytecode(path) and not path.startswith(own)}
     problems = [f"`{path}` is missing" for path in sorted(said.keys() - present)]
     problems += [f"`{path}` does not belong there" for path in sorted(present - said.keys())]
@@ -194,33 +138,7 @@ def size(layout: Layout, key: str) -> int:
     return 512 * sum({status.st_ino: status.st_blocks for status in statuses}.values())
 
 
-def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, wait: float) -> list[Result]:
-    """Have every package: recalled, or staged and published; an error in the place of one that cannot be had."""
-    found: dict[str, Result] = {}
-    _recall_into(found, ordered, base, layout)
-    wanted = {order.digest: order for order in ordered if order.digest not in found}
-
-    if wanted:
-        for folder in (layout.tmp, layout.store, layout.sources):
-            fs.make_dirs(folder)
-        with ExitStack() as held:
-            for digest in sorted(wanted):
-                lock = join(layout.flocks, f"store-{digest[:32]}.lock")
-                held.enter_context(fs.locked(lock, wait=wait, on_wait=report.waiting))
-            # Whoever held a lock may have made what we want.
-            _recall_into(found, wanted.values(), base, layout)
-            _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)
-    return [found[order.digest] for order in ordered]
-
-
-def _recall_into(found: dict[str, Result], ordered: Iterable[Order], base: Base, layout: Layout) -> None:
-    for order in ordered:
-        package = _recall(order.digest, base, layout)
-        if package:
-            found[order.digest] = package
-
-
-def _recall(digest: str, base: Base, layout: Layout) -> Package | None:
+def recall(digest: str, base: Base, layout: Layout) -> Package | None:
     """Return the package that the input of this digest gave, if it is still here."""
     key = _key_in(join(layout.sources, f"{digest}.json"))
     package = get(layout, key) if key else None
@@ -240,7 +158,7 @@ def _borrow(digest: str, base: Base, layout: Layout, other: Layout) -> Package |
     package = get(other, key) if key else None
     if key is None or package is None or package.editable or not fs.is_trusted(other.package(key)):
         return None
-    if not isfile(join(other.package(key), f"{_COMPILED}{base.soabi}")):
+    if not isfile(join(other.package(key), f"{COMPILED}{base.soabi}")):
         return None
     if lexists(layout.package(key)):
         discard(layout, [key])
@@ -256,56 +174,8 @@ def borrowed(layout: Layout, keys: Iterable[str]) -> list[str]:
     return sorted(key for key in keys if os.path.islink(layout.package(key)))
 
 
-def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: Layout, report: Reporter) -> None:
-    """Stage all, bring them to the disk at once, publish them one by one."""
-    if not ordered:
-        return
-    with fs.staging(layout.tmp) as scratch:
-        staged = _stage_all(ordered, scratch, base, report)
-        fs.sync_tree(scratch)
-        for order in ordered:
-            result = staged[order.digest]
-            found[order.digest] = result
-            if isinstance(result, Package):
-                _publish(join(scratch, order.digest[:32], "package"), result, order, layout)
-        fs.sync_dir(layout.store)
-
-
-def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:
-    """Stage packages, some at a time."""
-    from concurrent.futures import as_completed  # its logging costs more than a look into the store
-
-    from envbuilder import process
-
-    results: dict[str, Result] = {}
-    with process.workers(_WORKERS) as pool:
-        running = {pool.submit(_stage, order, join(scratch, order.digest[:32]), base): order for order in ordered}
-        for future in as_completed(running):
-            result = results[running[future].digest] = future.result()
-            if isinstance(result, Package):
-                report.step(f"{result.name} {result.version}", size=result.size)
-    return results
-
-
-def _stage(order: Order, folder: str, base: Base) -> Result:
-    from envbuilder import build, unpack  # see `add_all`
-
-    target = join(folder, "package")
-    fs.make_dirs(target)
-    try:
-        package = order.stage(target, join(folder, "scratch"))
-        build.compile_tree(join(target, "lib"), base=base)
-        unpack.settle(target)
-    except VpmError as error:
-        return error
-    fs.remove_tree(join(folder, "scratch"))
-    fs.write_plain(join(target, f"{_COMPILED}{base.soabi}"), b"")
-    fs.write_plain(join(target, FILES), package.files.to_bytes(), mode=0o444)
-    fs.write_plain(join(target, MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
-    return package
-
-
-def _publish(staged: str, package: Package, order: Order, layout: Layout) -> None:
+def publish(staged: str, package: Package, order: Order, layout: Layout) -> None:
+    """Move a staged package to its final name, and remember which input it came from."""
     final = layout.package(package.key)
     if lexists(final) and get(layout, package.key) is None:
         discard(layout, [package.key])
@@ -332,12 +202,12 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
         _link_alias(package.key, layout)
         if os.path.islink(root):
             return
-        if not isfile(join(root, f"{_COMPILED}{base.soabi}")):
+        if not isfile(join(root, f"{COMPILED}{base.soabi}")):
             from envbuilder import build, unpack  # a package is compiled once for each Python
 
             build.compile_tree(join(root, "lib"), base=base)
             unpack.settle(root)
-            fs.write_plain(join(root, f"{_COMPILED}{base.soabi}"), b"")
+            fs.write_plain(join(root, f"{COMPILED}{base.soabi}"), b"")
     except OSError:
         pass
 
@@ -349,16 +219,3 @@ def _key_in(path: str) -> str | None:
         return str(record["key"]) if is_sealed(record) else None
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _unless_failed(results: list[Result]) -> list[Package]:
-    """Return the packages if there are no errors; those about missing files become one."""
-    lacking = [error for error in results if isinstance(error, SourceError)]
-    errors = [error for error in results if isinstance(error, VpmError) and error not in lacking]
-    if lacking:
-        errors.insert(0, SourceError(tuple(pair for error in lacking for pair in error.missing), hint=lacking[0].hint))
-    if len(errors) > 1:
-        raise SeveralErrors(tuple(errors))
-    if errors:
-        raise errors[0]
-    return [result for result in results if isinstance(result, Package)]

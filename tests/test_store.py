@@ -19,7 +19,7 @@ import pytest
 import tomllib
 
 from envbuilder import base as base_module
-from envbuilder import paths, sources, store, uv
+from envbuilder import paths, sources, stocking, store, uv
 from envbuilder.config import Git, Local, Plugin
 from envbuilder.digest import sealed
 from envbuilder.errors import BuildError, PackageError, Place, SeveralErrors, SourceError
@@ -58,7 +58,7 @@ class Shop:
         return uv.configure(None, self.env, self.layout, offline=offline)
 
     def all(self, *locked: LockedPackage, offline: bool = False, **options: Any) -> dict[str, Package]:
-        return store.add_all(
+        return stocking.add_all(
             locked, base=self.base, layout=self.layout, uv=self.uv(offline=offline), report=self.report, **options
         )
 
@@ -79,7 +79,7 @@ class Shop:
             offline=False,
             scratch=str(scratch),
         )[name]
-        made = store.add_all_built(
+        made = stocking.add_all_built(
             [(fetched, plugin)], base=self.base, layout=self.layout, uv=self.uv(), report=self.report
         )
         return made[name]
@@ -162,7 +162,7 @@ def test_what_is_there_needs_no_network_and_no_uv(shop: Shop, index: kit.Index) 
     made = shop.add(locked)
     served = len(index.requests)
     nothing = replace(shop.uv(), binary="/nonexistent/uv")
-    again = store.add_all([locked], base=shop.base, layout=shop.layout, uv=nothing, report=shop.report)
+    again = stocking.add_all([locked], base=shop.base, layout=shop.layout, uv=nothing, report=shop.report)
 
     assert again == {"demo": made}
     assert store.known([locked], base=shop.base, layout=shop.layout) == again

@@ -1,0 +1,169 @@
+"""How packages get into the store: staged beside it, checked, compiled, brought to the disk, published.
+
+A package is staged on the same file system and published by one rename after one `syncfs`: there as a whole or not
+at all. Locks are taken per input in one order, so no two builds wait for one another in a circle.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from os.path import join
+from typing import TYPE_CHECKING
+
+from envbuilder import fs, store
+from envbuilder.errors import SeveralErrors, SourceError, VpmError
+from envbuilder.package import Package
+from envbuilder.paths import DEFAULT_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from envbuilder.base import Base
+    from envbuilder.config import Plugin
+    from envbuilder.lock import LockedPackage
+    from envbuilder.orders import Order
+    from envbuilder.paths import Layout
+    from envbuilder.report import Reporter
+    from envbuilder.sources import Source
+    from envbuilder.uv import Uv
+
+    Result = Package | VpmError
+
+_WORKERS = 4
+
+
+def add_all(
+    locked: Iterable[LockedPackage],
+    *,
+    base: Base,
+    layout: Layout,
+    uv: Uv,
+    report: Reporter,
+    not_isolated: frozenset[str] = frozenset(),
+    wait: float = DEFAULT_WAIT,
+) -> dict[str, Package]:
+    """Bring packages of an index into the store: name → package.
+
+    `not_isolated` are names of packages whose sdist is built with what the base has, `wait` is how many seconds to
+    wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
+    only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
+    """
+    from envbuilder import orders  # a build that finds all its packages here makes none
+
+    wanted = list(locked)
+    ordered = [
+        orders.of_locked(package, base=base, uv=uv, build_isolation=package.name not in not_isolated)
+        for package in wanted
+    ]
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
+    return {package.name: result for package, result in zip(wanted, made, strict=True)}
+
+
+def add_all_built(
+    sources: Iterable[tuple[Source, Plugin]],
+    *,
+    base: Base,
+    layout: Layout,
+    uv: Uv,
+    report: Reporter,
+    wait: float = DEFAULT_WAIT,
+) -> dict[str, tuple[Package, LockedPackage]]:
+    """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
+    from envbuilder import orders  # most configs have no such sources
+
+    wanted = list(sources)
+    ordered = [orders.of_source(source, plugin, base=base, uv=uv) for source, plugin in wanted]
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
+    return {
+        plugin.name: (package, orders.entry(package, source, plugin))
+        for (source, plugin), package in zip(wanted, made, strict=True)
+    }
+
+
+def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, wait: float) -> list[Result]:
+    """Have every package: recalled, or staged and published; an error in the place of one that cannot be had."""
+    found: dict[str, Result] = {}
+    _recall_into(found, ordered, base, layout)
+    wanted = {order.digest: order for order in ordered if order.digest not in found}
+
+    if wanted:
+        for folder in (layout.tmp, layout.store, layout.sources):
+            fs.make_dirs(folder)
+        with ExitStack() as held:
+            for digest in sorted(wanted):
+                lock = join(layout.flocks, f"store-{digest[:32]}.lock")
+                held.enter_context(fs.locked(lock, wait=wait, on_wait=report.waiting))
+            # Whoever held a lock may have made what we want.
+            _recall_into(found, wanted.values(), base, layout)
+            _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)
+    return [found[order.digest] for order in ordered]
+
+
+def _recall_into(found: dict[str, Result], ordered: Iterable[Order], base: Base, layout: Layout) -> None:
+    for order in ordered:
+        package = store.recall(order.digest, base, layout)
+        if package:
+            found[order.digest] = package
+
+
+def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: Layout, report: Reporter) -> None:
+    """Stage all, bring them to the disk at once, publish them one by one."""
+    if not ordered:
+        return
+    with fs.staging(layout.tmp) as scratch:
+        staged = _stage_all(ordered, scratch, base, report)
+        fs.sync_tree(scratch)
+        for order in ordered:
+            result = staged[order.digest]
+            found[order.digest] = result
+            if isinstance(result, Package):
+                store.publish(join(scratch, order.digest[:32], "package"), result, order, layout)
+        fs.sync_dir(layout.store)
+
+
+def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:
+    """Stage packages, some at a time."""
+    from concurrent.futures import as_completed  # its logging costs more than a look into the store
+
+    from envbuilder import process
+
+    results: dict[str, Result] = {}
+    with process.workers(_WORKERS) as pool:
+        running = {pool.submit(_stage, order, join(scratch, order.digest[:32]), base): order for order in ordered}
+        for future in as_completed(running):
+            result = results[running[future].digest] = future.result()
+            if isinstance(result, Package):
+                report.step(f"{result.name} {result.version}", size=result.size)
+    return results
+
+
+def _stage(order: Order, folder: str, base: Base) -> Result:
+    from envbuilder import build, unpack  # see `add_all`
+
+    target = join(folder, "package")
+    fs.make_dirs(target)
+    try:
+        package = order.stage(target, join(folder, "scratch"))
+        build.compile_tree(join(target, "lib"), base=base)
+        unpack.settle(target)
+    except VpmError as error:
+        return error
+    fs.remove_tree(join(folder, "scratch"))
+    fs.write_plain(join(target, f"{store.COMPILED}{base.soabi}"), b"")
+    fs.write_plain(join(target, store.FILES), package.files.to_bytes(), mode=0o444)
+    fs.write_plain(join(target, store.MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
+    return package
+
+
+def _unless_failed(results: list[Result]) -> list[Package]:
+    """Return the packages if there are no errors; those about missing files become one."""
+    lacking = [error for error in results if isinstance(error, SourceError)]
+    errors = [error for error in results if isinstance(error, VpmError) and error not in lacking]
+    if lacking:
+        errors.insert(0, SourceError(tuple(pair for error in lacking for pair in error.missing), hint=lacking[0].hint))
+    if len(errors) > 1:
+        raise SeveralErrors(tuple(errors))
+    if errors:
+        raise errors[0]
+    return [result for result in results if isinstance(result, Package)]
