@@ -26,7 +26,7 @@ FORMAT = 1
 ENGINE_NAMES = (*(engine.name for engine in ENGINES), GENERIC.name)
 
 _COMMAND_KEYS = ("on_build", "on_switch")
-_TOP_KEYS = (
+TOP_KEYS = (
     "plugins",
     "engine",
     "base",
@@ -136,7 +136,7 @@ def content_of(file: str) -> bytes:
 
 def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
     folder = values.Folder.of(file, env)
-    top.check_keys(_TOP_KEYS)
+    top.check_keys(TOP_KEYS)
     entries = _entries(top)
     plugins = tuple(plugin for plugin in (plugin_of(entry, folder) for entry in entries) if plugin)
     _check_unique(entries)

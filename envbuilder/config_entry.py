@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from envbuilder.config_fields import Fields
     from envbuilder.errors import Place
 
-_PLUGIN_KEYS = ("name", "source", "enabled", "extras", "ignore", "entry_points", "optional", "build_isolation")
-_SOURCE_KEYS = {
+PLUGIN_KEYS = ("name", "source", "enabled", "extras", "ignore", "entry_points", "optional", "build_isolation")
+SOURCE_KEYS = {
     "pypi": ("package", "version", "index"),
     "git": ("url", "ref", "subdirectory"),
     "local": ("path", "editable"),
@@ -74,7 +74,7 @@ class Plugin:
 
 def plugin_of(entry: Fields, folder: values.Folder) -> Plugin | None:
     """Return a plugin, or None where its problems leave nothing to return."""
-    kind = entry.choice("source", tuple(_SOURCE_KEYS), required=True)
+    kind = entry.choice("source", tuple(SOURCE_KEYS), required=True)
     name = entry.text("name", values.plugin_name, required=True)
     _check_plugin_keys(entry, kind)
     source = _source(entry, kind, name, folder)
@@ -112,8 +112,8 @@ def _entry_points(entry: Fields) -> tuple[str, ...] | None:
 
 def _check_plugin_keys(entry: Fields, kind: str | None) -> None:
     """Complain of keys that nobody knows, and of those that belong to another source."""
-    own = {key: source for source, keys in _SOURCE_KEYS.items() for key in keys}
-    entry.check_keys((*_PLUGIN_KEYS, *own))
+    own = {key: source for source, keys in SOURCE_KEYS.items() for key in keys}
+    entry.check_keys((*PLUGIN_KEYS, *own))
     if kind is None:
         return
     for key, source in own.items():

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 
-from envbuilder import config
 from envbuilder.commands import VERBS
+from envbuilder.config import TOP_KEYS
+from envbuilder.config_entry import PLUGIN_KEYS, SOURCE_KEYS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DOCS = kit.ROOT / "docs"
+KEYS = [*TOP_KEYS, *PLUGIN_KEYS, *sum(SOURCE_KEYS.values(), ())]
 PAGES = [kit.ROOT / "README.md", kit.ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 
 
@@ -41,12 +43,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
-@pytest.mark.parametrize("key", [*config._TOP_KEYS, *config._PLUGIN_KEYS, *sum(config._SOURCE_KEYS.values(), ())])
+@pytest.mark.parametrize("key", KEYS)
 def test_every_key_of_the_config_is_described(key: str) -> None:
     assert f"| `{key}` |" in (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("key", [*config._TOP_KEYS, *config._PLUGIN_KEYS, *sum(config._SOURCE_KEYS.values(), ())])
+@pytest.mark.parametrize("key", KEYS)
 def test_every_key_of_the_config_is_in_the_template(key: str) -> None:
     assert f"{key}: " in (kit.ROOT / "templates" / "plugins.yaml").read_text(encoding="utf-8").replace("`", "")
 
