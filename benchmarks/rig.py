@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-_SCRIPT = "#!{python}\nimport sys\nfrom envbuilder.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+_SCRIPT = (
+    "#!{python}\nimport sys\nfrom envbuilder.__main__ import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+)
 
 
 @dataclass(frozen=True)

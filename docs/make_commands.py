@@ -35,12 +35,16 @@ error: on a terminal with colours, tables and bars, in a pipe as plain lines. `N
 |---|---|
 | 0 | done; of a verb that answers yes or no (`status`, `check`, `verify`, `doctor`): yes |
 | 1 | failed, or no |
-| 2 | the command line is wrong |
+| 2 | the command line is wrong, or a name in it names nothing: a verb, generation, package, plugin, check |
 | 3 | changes are needed (`build --locked`, `outdated --check`) |
 | 130 | interrupted; nothing was switched |
 
-A generation is named by its number, or by the first four or more digits of its digest. Some verbs have names of other
-tools too; those stand behind "Also".
+A generation is named by its number, or by as many first digits of its digest as no other one begins with; digits alone
+are a number first. Some verbs have names of other tools too; those stand behind "Also". `vpm-env help VERB` shows the
+same as `vpm-env VERB --help`.
+
+What packages say of themselves (names, versions, errors) is shown with control characters spelled out, so that no
+terminal obeys them; in JSON they are escaped.
 
 ## Options of every verb
 
@@ -61,11 +65,14 @@ NOTES = {
     ),
     "check": (
         "`--base` may be given several times: one line each, exit code 1 unless all fit. The config is "
-        "resolved, audited and probed as `build` does it; nothing is switched, recorded or locked."
+        "resolved, audited and probed as `build` does it; nothing is switched or recorded, and no lock is written. "
+        "Packages and overlays stay in the home, so that a build takes them as they are; `gc` removes what none "
+        "took. Where there is no home, or one that you may not write to, nothing stays."
     ),
     "add": (
         "The file keeps every other byte: comments, order, quotes. With `--build` the file is as it was if "
-        "the build fails."
+        "the build fails. A password or token in a URL is refused: write `${NAME}`, which is read from that "
+        "variable. A file without `plugins:` gets it; one written as JSON stays JSON."
     ),
     "rollback": (
         "It goes back in the order in which generations became current, past bad ones. It needs no network, "
@@ -79,16 +86,19 @@ NOTES = {
     ),
     "plugins": (
         "It prints the value that the engine's allow-list variable needs for exactly this set, with the "
-        "engine's own entries kept. It sets nothing."
+        "engine's own entries kept. It sets nothing; `eval` of its `--export` does, for that line is "
+        "quoted for a shell. A name with a comma cannot be listed: it is left out, and that is told."
     ),
     "sbom": "CycloneDX, as JSON; its schema is that of CycloneDX.",
     "hook": (
         "`install` puts a small distribution into the base's site-packages, `uninstall` takes it out, `show` "
         "prints what would be written, `status` says what is there. Nothing else is ever written into a base."
     ),
+    "path": "The path is written byte by byte, for `$(vpm-env path)`.",
     "run": (
-        "The set's and the base's commands are on PATH, and the process and its children keep this set, "
-        "whatever is switched meanwhile."
+        "The command begins with the first word that is no option of `run`, and everything behind it is the "
+        "command's own; `--` before it does no harm. The set's and the base's commands are on PATH, and the process "
+        "and its children keep this set, whatever is switched meanwhile."
     ),
     "shell": (
         "It starts `$SHELL` with the set; your own start-up files are read, and the prompt is marked with "

@@ -2,7 +2,7 @@
 # ruff: noqa: PLW0603 (a process has one overlay; the hook gets a copy of what is found out here)
 """Make the overlay of this process importable, or say why not: with pins, engines, shared volumes and damage.
 
-Copied into a base's site-packages as `_vpm_env_activate.py`, with the constants below filled in; `_vpm_env_hook`
+Copied into a base's site-packages as `_vpm_env/activate.py`, with the constants below filled in; `_vpm_env_hook`
 imports it where something is out of the ordinary. It imports nothing but `os` and `sys` (and `fcntl` for a lease),
 prints nothing (one line on stderr if VPM_ENV_DEBUG is set) and never raises.
 """
@@ -24,10 +24,14 @@ ENGINE_NAMES: "tuple[str, ...]" = ()
 ENTRY_SCRIPTS: "tuple[str, ...]" = ()
 ENTRY_MODULES: "tuple[str, ...]" = ()
 COMMAND: "tuple[str, ...]" = ()
+AUTO = ""
 # filled in to here
 
 INSTALLERS = ("pip", "__pip-runner__", "get-pip", "ensurepip", "venv", "virtualenv", "uv", "uvx")
 OURS = ("vpm-env", "envbuilder")
+TOLD = ("state", "reason", "profile", "base_key", "digest", "overlay", "generation", "lease", "pinned", "unbuilt")
+NOTHING = "none"
+"""What a pin names in the children of a process that has no set: they must not get one either."""
 
 state = "error"
 profile = PROFILE
@@ -36,6 +40,8 @@ reason = digest = overlay = ""
 generation: "int | None" = None
 lease: "int | None" = None
 pinned = False
+unbuilt = ""
+"""Why what the config asks for could not be built, where an older set is active in its place."""
 
 
 def run(hook: object) -> None:
@@ -46,9 +52,11 @@ def run(hook: object) -> None:
         state, reason = "active", overlay
     except InactiveError as inactive:
         state, reason = inactive.args
+        if state in ("no-generation", "build-failed") and is_entry(*program_of(sys.orig_argv)):
+            os.environ["VPM_ENV_PIN"] = f"{BASE_KEY}:{NOTHING}"
     except Exception as error:  # noqa: BLE001 (Python starts, whatever is wrong)
         reason = f"{type(error).__name__}: {error}"
-    for name in ("state", "reason", "profile", "base_key", "digest", "overlay", "generation", "lease", "pinned"):
+    for name in TOLD:
         setattr(hook, name, globals()[name])
     try:
         if "VPM_ENV_DEBUG" in os.environ:
@@ -74,6 +82,8 @@ def activate() -> None:
     is_module, program = program_of(sys.orig_argv)
     require_no_installer(is_module, program)
     environment = trusted_environment()
+    if is_entry(is_module, program):
+        bring_up_to_date(program if is_module else "", environment)
     require_home()
     if not exists(BASE_MARK):
         raise InactiveError("base-changed", f"the engine that the hook was made for is gone: no {BASE_MARK}")
@@ -138,6 +148,14 @@ def is_entry(is_module: bool, program: str) -> bool:
     return os.path.basename(program) in ENTRY_SCRIPTS
 
 
+def bring_up_to_date(module: str, environment: "dict[str, str]") -> None:
+    """Build first, where that was asked for: not in the children of an engine, and not as another user."""
+    asked = environment.get("VPM_ENV_AUTO") or AUTO
+    is_child = environment.get("VPM_ENV_PIN", "").partition(":")[0] == BASE_KEY
+    if environment and asked not in ("", "0") and not is_child:
+        __import__("_vpm_env.auto").auto.build(sys.modules[__name__], asked, module, environment)
+
+
 def trusted_environment() -> "dict[str, str]":
     """Return our variables, unless a change of user says that the environment is not to be trusted.
 
@@ -146,8 +164,8 @@ def trusted_environment() -> "dict[str, str]":
     """
     if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
         return {}
-    names = ("VPM_ENV_PIN",) if sys.flags.ignore_environment else ("VPM_ENV_PIN", "VPM_ENV_PROFILE")
-    return {name: os.environ.get(name, "") for name in names}
+    names = ("VPM_ENV_PIN", "VPM_ENV_PROFILE", "VPM_ENV_AUTO")
+    return {name: os.environ.get(name, "") for name in names[: 1 if sys.flags.ignore_environment else None]}
 
 
 def require_home() -> None:
@@ -175,9 +193,11 @@ def choose(environment: "dict[str, str]") -> None:
     """Set `digest` and `overlay`: the pin's, else what `current` names at this moment."""
     global pinned, digest, overlay
     pin_base, _, pin_digest = environment.get("VPM_ENV_PIN", "").partition(":")
-    if pin_base and not (is_hex(pin_base, 12) and is_hex(pin_digest, 64)):
+    if pin_base and not (is_hex(pin_base, 12) and (is_hex(pin_digest, 64) or pin_digest == NOTHING)):
         raise InactiveError("invalid", "VPM_ENV_PIN is not <base key>:<digest>")
     pinned = pin_base == BASE_KEY
+    if pinned and pin_digest == NOTHING:
+        raise InactiveError("no-generation", "the process that this one works for has no set")
     digest = pin_digest if pinned else current(environment.get("VPM_ENV_PROFILE", ""))
     overlay = f"{HOME}/overlays/{BASE_KEY}/{digest}"
     if not exists(overlay + "/overlay.json"):

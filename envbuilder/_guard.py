@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import os
@@ -17,23 +18,27 @@ import sys
 from typing import Any
 
 PIN = "VPM_ENV_PIN"
+METRIC = "vpm_env_info"
+METRICS = "prometheus_client"
 
 _problem: str | None = None
 """What the check found, "" for nothing; None before it ran in this process or in the one that it was forked from."""
 
 
 def register() -> None:
-    """Check once a process, and log one line; raise `RuntimeError` under VPM_ENV_STRICT=1 if the check fails."""
+    """Check once a process, and log one line; end the engine under VPM_ENV_STRICT=1 if the check fails."""
     global _problem  # noqa: PLW0603 (once a process)
     if _problem is None:
         _problem = _check()
     if _problem and os.environ.get("VPM_ENV_STRICT", "0") not in ("", "0"):
-        raise RuntimeError(f"vpm-env: {_problem} (VPM_ENV_STRICT is set)")
+        # SGLang goes on after what a plugin raises, unless that means the end.
+        end = SystemExit if "sglang" in sys.modules else RuntimeError
+        raise end(f"vpm-env: {_problem} (VPM_ENV_STRICT is set)")
 
 
 def _check() -> str:
     """Return the one reason why this process has not the set that it should have, or ""; log that or the set."""
-    log = logging.getLogger("vllm.vpm_env" if "vllm" in sys.modules else "vpm_env")
+    log = _log()
     hook: Any = sys.modules.get("_vpm_env_hook")
     try:
         if hook is not None and hook.state == "disabled":
@@ -43,12 +48,24 @@ def _check() -> str:
         if not problem:
             held = "" if hook.lease is not None or _hold(hook) else ", without a lease"
             os.environ[PIN] = f"{_known(hook, 'base_key')}:{hook.digest}"
-            log.info("vpm-env: %s, %s%s", _name(hook), _plugins(_manifest(hook)), held)
+            _tell_metrics(hook)
+            problem = _replaced(hook)
+            if not problem:
+                log.info("vpm-env: %s, %s%s", _name(hook), _plugins(_manifest(hook)), held)
     except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
         problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
     if problem:
         log.warning("vpm-env: %s; see `vpm-env status`", problem)
     return problem
+
+
+def _log() -> logging.Logger:
+    """Return a child of the engine's own logger: its line goes where the engine's go."""
+    own = getattr(sys.modules.get("fastdeploy.utils"), "llm_logger", None)
+    if isinstance(own, logging.Logger):
+        return own.getChild("vpm_env")
+    engine = next((name for name in ("vllm", "sglang", "fastdeploy") if name in sys.modules), "")
+    return logging.getLogger(f"{engine}.vpm_env" if engine else "vpm_env")
 
 
 def _problem_of(hook: Any) -> str:
@@ -95,7 +112,7 @@ def _drift(hook: Any, manifest: dict[str, Any]) -> str:
 def _version(name: str, engine_names: tuple[str, ...]) -> str:
     """Return a distribution's version: "" if there is none, `unknown` if its metadata do not say."""
     # The engine stands in the facts by its canonical name, and may be installed by another.
-    for known in engine_names if name in engine_names[:1] else (name,):
+    for known in reversed(engine_names) if name in engine_names[:1] else (name,):
         try:
             return importlib.metadata.version(known) or "unknown"
         except importlib.metadata.PackageNotFoundError:
@@ -113,9 +130,15 @@ def _other_driver(hook: Any) -> str:
     return f"this process has {_name(hook)}, and the process that it works for has {digest[:12]}"
 
 
+def _replaced(hook: Any) -> str:
+    """Say why an older set is active than the one that the config asks for."""
+    unbuilt = getattr(hook, "unbuilt", "")
+    return f"{_name(hook)} is active in place of what the config asks for: {unbuilt}" if unbuilt else ""
+
+
 def _known(hook: Any, name: str) -> Any:
     """Return what the hook says, else what was written beside it: the plain case sets no more than it must."""
-    return getattr(hook if hasattr(hook, name) else importlib.import_module("_vpm_env_activate"), name)
+    return getattr(hook if hasattr(hook, name) else importlib.import_module("_vpm_env.activate"), name)
 
 
 def _hold(hook: Any) -> bool:
@@ -156,3 +179,52 @@ def _generation(hook: Any) -> int | None:
 def _plugins(manifest: dict[str, Any]) -> str:
     count = len({member["plugin"] for member in manifest["members"]} - {""})
     return f"{count} plugin{'' if count == 1 else 's'}"
+
+
+class _Later:
+    """A finder that sees the engine import its metrics, and then goes.
+
+    Not before: an engine first says by PROMETHEUS_MULTIPROC_DIR whether several processes share their metrics.
+    """
+
+    def __init__(self, *labels: str) -> None:
+        self.labels = labels
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:  # noqa: ARG002 (its protocol)
+        if name != METRICS or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            _then(spec.loader, self.labels)
+        return spec
+
+
+def _then(loader: Any, labels: tuple[str, ...]) -> None:
+    """Let `loader` add the metric to the module as soon as it has run."""
+    execute = loader.exec_module
+
+    def exec_module(module: Any) -> None:
+        execute(module)
+        _add_metric(module, labels)
+
+    loader.exec_module = exec_module
+
+
+def _tell_metrics(hook: Any) -> None:
+    """Put the set into the engine's metrics, if it has any: now, or when it imports what they are made of."""
+    number = hook.generation if hook.generation is not None else _generation(hook)
+    labels = ("" if number is None else str(number), hook.digest)
+    if METRICS in sys.modules:
+        _add_metric(sys.modules[METRICS], labels)
+    else:
+        sys.meta_path.insert(0, _Later(*labels))
+
+
+def _add_metric(client: Any, labels: tuple[str, ...]) -> None:
+    try:
+        # Where processes share their metrics, the same set in all of them is one line.
+        gauge = client.Gauge(METRIC, "The plugin overlay", ("generation", "digest"), multiprocess_mode="max")
+        gauge.labels(*labels).set(1)
+    except Exception as error:  # noqa: BLE001 (it is there already, or its folder is not; metrics stop no engine)
+        _log().debug("vpm-env: no metric: %s", error)

@@ -4,11 +4,11 @@
 `vpm-env hook install` copies this file into a base's site-packages as `_vpm_env_hook.py`, with the constants below
 filled in; a `.pth` file there imports it whenever that interpreter starts. It starts no process, writes no file,
 prints nothing and never raises. It knows the plain case only, in one go, because every function, class and exception
-would cost each start of Python; where anything is out of the ordinary, `_vpm_env_activate` is imported and decides.
+would cost each start of Python; where anything is out of the ordinary, `_vpm_env.activate` is imported and decides.
 
 Its globals are its answer, for the guard and for `vpm-env status`. `state` is `active`; or `disabled`, `other-prefix`,
-`installer` (not meant here); or `no-generation`, `base-changed`, `newer-format`, `untrusted`, `pin-missing`,
-`invalid`, `error` (meant, and not to be had); `reason` is a sentence.
+`installer` (not meant here); or `no-generation`, `build-failed`, `base-changed`, `newer-format`, `untrusted`,
+`pin-missing`, `invalid`, `error` (meant, and not to be had); `reason` is a sentence.
 """
 
 import os
@@ -78,6 +78,6 @@ try:
     if plain:
         state, reason = "active", overlay
     else:
-        __import__("_vpm_env_activate").run(sys.modules[__name__])
+        __import__("_vpm_env.activate").activate.run(sys.modules[__name__])
 except Exception as error:  # noqa: BLE001 (Python starts, whatever is wrong)
     reason = repr(error)

@@ -11,6 +11,7 @@ import sys
 BASE_SITE_DIRS: "tuple[str, ...]" = ()
 BASE_USER_SITE = False
 BASE_KEY = ""
+ALLOWS = False
 
 held: "list[int]" = []
 
@@ -60,6 +61,8 @@ def activate():
     _hold(overlay)
     if not sys.flags.ignore_environment:
         os.environ["VPM_ENV_PIN"] = BASE_KEY + ":" + os.path.basename(overlay)
+    if ALLOWS:
+        __import__("_vpm_env_allow").wait(overlay)
 
 
 try:

@@ -7,9 +7,9 @@ from os.path import exists, isfile, join
 from envbuilder import fs, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
-from envbuilder.paths import HOOK
 from envbuilder.scope import make_home
 from envbuilder.tuples import TYPE_CHECKING
+from envbuilder.unchanged import has_stale_hook
 
 if TYPE_CHECKING:
     from envbuilder.package import Package
@@ -33,7 +33,7 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
         with open(recipe.inputs["lock_file"], encoding="utf-8") as stream:
             lock = stream.read()
         draft = Draft(manifest, recipe.inputs, seen.config_file, recipe.config, lock)
-        changes = planned(profile, {member.name: member.content for member in manifest.members})
+        difference = planned(profile, {member.name: member.content for member in manifest.members}, manifest)
         with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
             done = commit(profile, draft, switch=switch, force=False)
     ran = followed(profile, done, env=found.env, report=report)
@@ -41,8 +41,9 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
         kind=done.kind,
         generation=done.generation,
         before=done.before,
+        digest=manifest.digest,
         base_key=profile.base_key,
-        changes=changes,
+        difference=difference,
         notes=recipe.notes,
         provided=manifest.provided,
         ignored=manifest.ignored,
@@ -55,13 +56,7 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
 
 def _is_ready(seen: Seen, recipe: Recipe) -> bool:
     """Tell whether the base's skeleton is there, and its hook, if there is one, is for the base as it is."""
-    if not isfile(join(recipe.skeleton, "pyvenv.cfg")):
-        return False
-    try:
-        with open(join(seen.base["facts"]["purelib"], HOOK), encoding="utf-8") as stream:
-            return seen.profile.base_key in stream.read()
-    except OSError:
-        return True
+    return isfile(join(recipe.skeleton, "pyvenv.cfg")) and not has_stale_hook(seen)
 
 
 def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list[Package], report: Reporter) -> bool:

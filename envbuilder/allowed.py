@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder._allow import expanded, words
 from envbuilder.engines import GUARD_ENTRY, is_plugin_group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from envbuilder.base import Base
     from envbuilder.engines import Engine
     from envbuilder.manifest import Manifest
+
+
+class _Entry(NamedTuple):
+    group: str
+    name: str
+    value: str
+    package: str
+    version: str
+    in_base: bool
+    plugin: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +52,8 @@ class Listing:
     `variable` is the engine's allow-list (None: it has none) and `present` its value in this environment (None: not
     set). `value` is what it should be for exactly this set; `needed` says that something of the set does not load
     without it, `unknown` are names in it that nothing provides, with the nearest name or "". `silent` are plugins
-    without an entry point: they are only imported.
+    without an entry point: they are only imported. `unlistable` are names of the set that `value` lacks, because they
+    hold the comma that parts the list.
     """
 
     engine: Engine
@@ -52,15 +64,18 @@ class Listing:
     points: tuple[Point, ...]
     unknown: tuple[tuple[str, str], ...]
     silent: tuple[str, ...]
+    unlistable: tuple[str, ...]
 
 
 def listing(manifest: Manifest, base: Base, present: str | None, *, guarded: bool) -> Listing:
     """List the entry points of a set and its base; `guarded` says that the base's hook has a guard to be let load."""
     engine = base.engine
-    listed = names_in(present, engine)
-    points = tuple(sorted(_points(manifest, base, listed), key=lambda point: (_rank(point.group, engine), point.name)))
+    entries = tuple(_entries(manifest, base))
+    owners = {entry.package: [other.name for other in entries if other.package == entry.package] for entry in entries}
+    listed = names_in(present, engine, owners)
+    unsorted = (_point(entry, listed, engine) for entry in entries)
+    points = tuple(sorted(unsorted, key=lambda point: (_rank(point.group, engine), point.name)))
     known = {point.name for point in points} | set(engine.built_in) | {GUARD_ENTRY}
-    owners = {point.package: [other.name for other in points if other.package == point.package] for point in points}
     return Listing(
         engine=engine,
         variable=engine.allow_list,
@@ -68,51 +83,51 @@ def listing(manifest: Manifest, base: Base, present: str | None, *, guarded: boo
         value=_value(points, listed, engine, owners, guarded=guarded),
         needed=any(not point.loads and not point.in_base for point in points),
         points=points,
-        unknown=tuple((name, _nearest(name, known, owners)) for name in listed or () if name not in known),
+        unknown=tuple(
+            (name, _nearest(name, known, owners)) for name in listed or () if name.strip() and name not in known
+        ),
         silent=tuple(
             member.plugin
             for member in manifest.members
             if member.plugin and not any(point.package == member.name for point in points)
         ),
+        unlistable=tuple(
+            dict.fromkeys(point.name for point in points if engine.allow_list and not _is_listable(point.name))
+        ),
     )
 
 
-def names_in(present: str | None, engine: Engine) -> tuple[str, ...] | None:
-    """Read the variable's value as the engine does; None where it counts as not set."""
-    if present is None:
+def names_in(
+    present: str | None, engine: Engine, owners: Mapping[str, Iterable[str]] | None = None
+) -> tuple[str, ...] | None:
+    """Read the variable's value as the engine does, or as vpm-env does for it; None where it counts as not set.
+
+    `owners` is distribution → names of its entry points.
+    """
+    if present is None or (engine.strips_list and not present):
         return None
-    if not engine.strips_list:
-        return tuple(present.split(","))
-    return tuple(name.strip() for name in present.split(",") if name.strip()) or None
+    if engine.loads_unlisted:
+        return words(present) if engine.strips_list else tuple(present.split(","))
+    return expanded(words(present), owners or {})
 
 
-def _points(manifest: Manifest, base: Base, listed: tuple[str, ...] | None) -> Iterator[Point]:
+def _entries(manifest: Manifest, base: Base) -> Iterator[_Entry]:
     members = {member.name: member for member in manifest.members}
-    found = [
-        (group, name, value, members[package].name, members[package].version, False, members[package].plugin)
-        for group, entries in manifest.entry_points.items()
-        for name, (value, package) in entries.items()
-    ]
-    found += [
-        (group, name, value, dist.name, dist.version, True, "")
-        for dist in base.distributions.values()
-        if dist.name not in members and not _is_second_name(dist.name, base)
-        for group, name, value in dist.entry_points
-    ]
-    for group, name, value, package, version, in_base, plugin in found:
+    for group, entries in manifest.entry_points.items():
         if is_plugin_group(group, base.engine):
-            loads, why = _verdict(group, name, listed, base.engine)
-            yield Point(
-                group=group,
-                name=name,
-                value=value,
-                package=package,
-                version=version,
-                in_base=in_base,
-                plugin=plugin,
-                loads=loads,
-                why=why,
-            )
+            for name, (value, package) in entries.items():
+                member = members[package]
+                yield _Entry(group, name, value, member.name, member.version, False, member.plugin)
+    for dist in base.distributions.values():
+        if dist.name not in members and not _is_second_name(dist.name, base):
+            for group, name, value in dist.entry_points:
+                if is_plugin_group(group, base.engine):
+                    yield _Entry(group, name, value, dist.name, dist.version, True, "")
+
+
+def _point(entry: _Entry, listed: tuple[str, ...] | None, engine: Engine) -> Point:
+    loads, why = _verdict(entry.group, entry.name, listed, engine)
+    return Point(**entry._asdict(), loads=loads, why=why)
 
 
 def _is_second_name(name: str, base: Base) -> bool:
@@ -133,14 +148,14 @@ def _verdict(group: str, name: str, listed: tuple[str, ...] | None, engine: Engi
     if listed is not None:
         blank = any(name == other.strip() for other in listed)
         return False, f"{variable} has blanks around it" if blank else f"{variable} does not name it"
-    return engine.loads_unlisted, "" if engine.loads_unlisted else f"{variable} is not set"
+    return True, "" if engine.loads_unlisted else f"vpm-env sets {variable}"
 
 
 def _value(
     points: Iterable[Point],
     listed: tuple[str, ...] | None,
     engine: Engine,
-    owners: dict[str, list[str]],
+    owners: Mapping[str, list[str]],
     *,
     guarded: bool,
 ) -> str:
@@ -148,14 +163,18 @@ def _value(
     if engine.allow_list is None:
         return ""
     restricted = [point for point in points if point.group not in engine.unlisted_groups]
-    words = {word.strip() for word in listed or ()}
-    words |= {name for word in words for name in owners.get(word, ())}  # a distribution's name stands for its entries
-    names = {point.name for point in restricted if not point.in_base or listed is None or point.name in words}
+    chosen = expanded(map(str.strip, listed or ()), owners)
+    names = {point.name for point in restricted if not point.in_base or listed is None or point.name in chosen}
     names |= {GUARD_ENTRY} if guarded else set()
-    return ",".join(sorted(names | set(engine.built_in)))
+    return ",".join(sorted(filter(_is_listable, names | set(engine.built_in))))
 
 
-def _nearest(name: str, known: set[str], owners: dict[str, list[str]]) -> str:
+def _is_listable(name: str) -> bool:
+    """Tell whether a name can be in a list that commas part."""
+    return "," not in name
+
+
+def _nearest(name: str, known: set[str], owners: Mapping[str, list[str]]) -> str:
     if name.strip() in known:
         return name.strip()
     if name.strip() in owners:

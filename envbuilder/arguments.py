@@ -60,9 +60,9 @@ def number(text: str) -> int:
 
 
 def generation(text: str) -> str:
-    """Read what may name a generation: a number, or 4 and more hex digits of a digest; `switching.named` finds it."""
-    if not text.isdigit() and not re.fullmatch(r"[0-9a-fA-F]{4,64}", text):
-        hint = "name it by its number, or by the first 4 or more digits of its digest: see `vpm-env history`"
+    """Read what may name a generation: a number, or the first hex digits of a digest; `switching.named` finds it."""
+    if not re.fullmatch(r"[0-9a-fA-F]{1,64}", text):
+        hint = "name it by its number, or by the first digits of its digest: see `vpm-env history`"
         raise UsageError(f"`{text}` is no generation", hint=hint)
     return text
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Assembled:
     """A set: its lock, its packages (of a dry run only those in the store already), and its overlay's manifest.
 
-    `manifest` is None after a dry run.
+    `manifest` is None where a dry run finds packages that are not in the store: nobody knows their content.
     """
 
     lock: Lock
@@ -77,7 +77,9 @@ def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
         rest = [locked for locked in lock.packages if not locked.is_built]
         stored = store.known(rest, base=job.base, layout=job.layout, not_isolated=_not_isolated(job.config))
         stored |= {package.name: package for package, _ in built.values()}
-        return Assembled(lock=lock, packages=stored, manifest=None)
+        is_known = len(stored) == len(lock.packages)
+        made = describe(lock, parts_of(lock, stored, job.config), job.base) if is_known else None
+        return Assembled(lock=lock, packages=stored, manifest=made)
     packages = fill(job, lock, built)
     return Assembled(lock=lock, packages=packages, manifest=_link(job, lock, packages))
 

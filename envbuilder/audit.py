@@ -8,8 +8,9 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import bounds, ownership
+from envbuilder import bounds, declaration, ownership
 from envbuilder.base_files import BaseFiles
+from envbuilder.document import has_hidden
 from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
 from envbuilder.subject import ERROR, WARNING, Subject, import_name
 from envbuilder.targets import Missing, Modules, parse
@@ -51,10 +52,12 @@ def audit(
         _names(subjects, entries, base),
         ownership.in_two_packages(subjects, entries),
         _start_up_code(subjects, entries),
+        _point_names(subjects, base),
         _duplicates(subjects, base),
         _crowded_slots(subjects, base),
         _targets(subjects, entries, base),
         bounds.unmet(subjects, needs, base, ignored or {}),
+        declaration.mistaken(subjects, base, ignored or {}),
     )
     plugins = bounds.bringers(subjects, needs)
     return tuple(finding._replace(plugin=plugins.get(finding.package, "")) for finding in found)
@@ -127,6 +130,38 @@ def _points(subjects: Iterable[Subject], base: Base) -> Iterator[_Point]:
             yield from (_Point(group, name, subject.label, subject) for name in values)
 
 
+def _point_names(subjects: Sequence[Subject], base: Base) -> Iterator[Finding]:
+    """Find names that a terminal obeys, and names that no allow-list can hold."""
+    for subject in subjects:
+        for group, values in subject.package.entry_points.items():
+            is_listed = bool(base.engine.allow_list) and is_plugin_group(group, base.engine)
+            for name in values:
+                if not (group + name).isprintable() and has_hidden(group + name):
+                    yield _hidden_name(subject, group, name)
+                elif is_listed and "," in name:
+                    yield _name_with_comma(subject, group, name, str(base.engine.allow_list))
+
+
+def _hidden_name(subject: Subject, group: str, name: str) -> Finding:
+    return subject.finding(
+        "entry-point-name",
+        ERROR,
+        what=f"the entry point {name!r} of {group!r} in `{subject.label}` has control characters in its name",
+        why="what shows it obeys them instead: logs and terminals say what the package wants",
+        way_forward=f"do not use this release of `{subject.name}`, and tell its author",
+    )
+
+
+def _name_with_comma(subject: Subject, group: str, name: str, variable: str) -> Finding:
+    return subject.finding(
+        "entry-point-name",
+        WARNING,
+        what=f"the entry point `{name}` of `{group}` in `{subject.label}` has a comma in its name",
+        why=f"{variable} is a list that commas part, so it cannot name this one",
+        way_forward=f"leave {variable} unset, or use a release of `{subject.name}` with another name",
+    )
+
+
 def _duplicates(subjects: Sequence[Subject], base: Base) -> Iterator[Finding]:
     first: dict[tuple[str, str], _Point] = {}
     for point in _points(subjects, base):
@@ -188,6 +223,26 @@ def _targets(subjects: Sequence[Subject], entries: Entries, base: Base) -> Itera
                 missing = modules.missing(target) if target else Missing("that is no `module:attribute`", "")
                 if missing:
                     yield _bad_target(subject, f"`{name}` of `{group}`", value, missing, severity)
+        yield from _imports(subject, modules, base)
+
+
+def _imports(subject: Subject, modules: Modules, base: Base) -> Iterator[Finding]:
+    """Look whether the modules with plugins can be imported."""
+    values = (
+        value
+        for group, values in subject.package.entry_points.items()
+        if is_plugin_group(group, base.engine)
+        for value in values.values()
+    )
+    for module in sorted({target.module for target in map(parse, values) if target}):
+        for name in modules.unresolved(module):
+            yield subject.finding(
+                "unresolved-import",
+                WARNING,
+                what=f"`{module}` of `{subject.label}` imports `{name}`, which neither the set nor the base has",
+                why="a plugin that cannot be imported is left out by the engine, or stops it",
+                way_forward=f"package `{name}` with `{subject.name}`, or let it require what has `{name}`",
+            )
 
 
 def _bad_target(subject: Subject, point: str, value: str, missing: Missing, severity: str) -> Finding:

@@ -211,7 +211,7 @@ def _engine_by_config(
     engine = engine_named(named)
     if engine is GENERIC:
         return GENERIC, ""
-    name = next((name for name in engine.distributions if name in distributions), None)
+    name = next((name for name in engine.installed_names if name in distributions), None)
     if name is None:
         raise BaseError(
             f"the config says `engine: {named}`, and the base `{interpreter.python}` ({interpreter.rule}) lacks it",

@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 
 def droppable(error: VpmError, config: Config) -> dict[str, str]:
     """Name the plugins that an error blames, with why, if all of them may be left out; {} if one may not."""
-    blamed: dict[str, str] = {}
-    for plugin, why in _blamed(error):
-        blamed[plugin] = "; ".join(filter(None, (blamed.get(plugin), why)))
+    by_plugin = blamed(error, config)
     optional = {plugin.name for plugin in config.enabled if plugin.optional}
+    return by_plugin if by_plugin and set(by_plugin) <= optional else {}
+
+
+def blamed(error: VpmError, config: Config) -> dict[str, str]:
+    """Name the plugins that an error blames, with why; packages that no plugin is called after stand for themselves."""
+    reasons: dict[str, str] = {}
+    for plugin, why in _blamed(error):
+        reasons[plugin] = "; ".join(filter(None, (reasons.get(plugin), why)))
     names = {plugin.name: plugin.name for plugin in config.enabled}
     names |= {plugin.source.package: plugin.name for plugin in config.enabled if isinstance(plugin.source, PyPI)}
-    by_plugin = {names.get(plugin, plugin): why for plugin, why in blamed.items()}
-    return by_plugin if by_plugin and set(by_plugin) <= optional else {}
+    return {names.get(plugin, plugin): why for plugin, why in reasons.items()}
 
 
 def _blamed(error: VpmError) -> Iterator[tuple[str, str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from packaging.requirements import Requirement
 
@@ -21,6 +21,47 @@ if TYPE_CHECKING:
 
 _ONLY_WITH_EXTRA = re.compile(r";(?!.*\bor\b).*\bextra\s*==")
 """A line that no extra asks for; most lines of a large package are such, and to parse one takes 50 µs."""
+
+
+class Bound(NamedTuple):
+    """One requirement in a set: who has it, and what it says."""
+
+    requirer: str
+    requirement: Requirement
+
+    @property
+    def name(self) -> str:
+        """Return the normalized name of what is required."""
+        return normalized(self.requirement.name)
+
+    @property
+    def text(self) -> str:
+        """Spell it without extras and markers: `vllm>=0.15,<0.17`."""
+        if self.requirement.url:
+            from envbuilder.indexes import without_credentials  # few requirements have one
+
+            return f"{self.name} @ {without_credentials(self.requirement.url)}"
+        return self.name + ",".join(sorted(map(str, self.requirement.specifier), key=_lower_bounds_first))
+
+    def allows(self, version: str) -> bool:
+        """Tell whether a version satisfies it; none satisfies a URL."""
+        return not self.requirement.url and self.requirement.specifier.contains(version, prereleases=True)
+
+
+def parsed(line: str) -> Requirement | None:
+    """Parse a `Requires-Dist` line; None for one that cannot be."""
+    from packaging.requirements import InvalidRequirement, Requirement  # many packages require nothing
+
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
+
+
+def applies(requirement: Requirement, markers: dict[str, str], extras: Iterable[str] = ()) -> bool:
+    """Tell whether a requirement counts where `markers` hold, with any of `extras` or without."""
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({**markers, "extra": extra}) for extra in ("", *extras))
 
 
 def needs_of(subjects: Sequence[Subject], base: Base) -> Needs:
@@ -102,3 +143,7 @@ def _finding(subject: Subject, requirement: Requirement, has: str, *, waived: bo
         why="code that relies on it fails when it is imported, or later",
         way_forward=f"use a release of `{subject.name}` that fits, or `ignore: [{requirement.name}]` at your own risk",
     )
+
+
+def _lower_bounds_first(specifier: str) -> tuple[bool, bool, str]:
+    return specifier[0] == "!", specifier[0] == "<", specifier

@@ -21,15 +21,17 @@ def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
     if as_json:
         console.json(build_record(outcome))
         return
-    _show_set(outcome, console)
     generation = outcome.generation
+    if generation and outcome.before and outcome.before.config != generation.config:
+        console.say(f"note: generation {outcome.before.number} was built from `{outcome.before.config}`")
+    _show_set(outcome, console)
     if generation is None:
-        for change in outcome.changes:
-            console.data(_planned(change, outcome))
-        console.say("nothing would change" if not outcome.changes else "nothing was changed: this was a dry run")
+        for line in _plan_lines(outcome):
+            console.data(line)
+        console.say("nothing was changed: this was a dry run" if _would_change(outcome) else "nothing would change")
         return
-    for change in outcome.changes:
-        console.say(f"  {change}")
+    for line in outcome.difference.lines:
+        console.say(f"  {line}")
     told, way_forward = _told(outcome, generation)
     console.say(told)
     if way_forward:
@@ -78,6 +80,17 @@ def finding_line(finding: Finding) -> str:
     return f"{finding.code}: {finding.what}: {finding.why}; {finding.way_forward}"
 
 
+def _would_change(outcome: Outcome) -> bool:
+    is_same = outcome.before is not None and outcome.before.digest == outcome.digest
+    return bool(outcome.difference.lines) or (outcome.digest is not None and not is_same)
+
+
+def _plan_lines(outcome: Outcome) -> list[str]:
+    """Say what a build would change, and what it would have to fetch for that."""
+    lines = [_planned(change, outcome) for change in outcome.difference.packages]
+    return lines + [str(fact) for fact in outcome.difference.facts]
+
+
 def _planned(change: Change, outcome: Outcome) -> str:
     size = outcome.to_fetch.get(change.name) if change.size is None else None
     return f"{change}, {size_text(size)} to fetch" if size else str(change)
@@ -88,13 +101,20 @@ def build_record(outcome: Outcome) -> dict[str, Any]:
     return {
         "result": outcome.kind,
         "generation": outcome.generation.number if outcome.generation else None,
-        "digest": outcome.generation.digest if outcome.generation else None,
+        "digest": outcome.digest,
         "before": outcome.before.number if outcome.before else None,
         "base": outcome.base_key,
         "changes": [
-            {"name": change.name, "before": change.before, "after": change.after, "bytes": change.size}
-            for change in outcome.changes
+            {
+                "name": change.name,
+                "before": change.before,
+                "after": change.after,
+                "bytes": change.size,
+                "content": change.content,
+            }
+            for change in outcome.difference.packages
         ],
+        "facts": [{"name": fact.name, "before": fact.before, "after": fact.after} for fact in outcome.difference.facts],
         "provided": outcome.provided,
         "ignored": outcome.ignored,
         "left_out": outcome.left_out,

@@ -1,7 +1,8 @@
 """Would a config make a set for these bases? Each is resolved, audited and probed; nothing is switched or recorded.
 
 No lock is written and no generation made. Packages, and the overlay that the probe ran in, stay in the home: a build
-for that base takes them as they are, and gc takes what nobody built.
+for that base takes them as they are, and gc takes what nobody built. Where there is no home, or one that this user may
+not write to, nothing stays.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from envbuilder import fs, lockfile
 from envbuilder.assembly import assemble
 from envbuilder.base import describe
 from envbuilder.errors import ConfigError, HomeError, ResolutionError, SeveralErrors, UsageError, VpmError
+from envbuilder.guest import lodged
 from envbuilder.job import Job, Request
 from envbuilder.lending import lenders
 from envbuilder.pipeline import read_config
-from envbuilder.scope import make_home, profile_of, scope
+from envbuilder.scope import profile_of, scope
 from envbuilder.uv import configure
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.config import Config
     from envbuilder.paths import Environment
+    from envbuilder.profile import Profile
     from envbuilder.report import Reporter
     from envbuilder.scope import Options, Scope
 
@@ -36,6 +39,7 @@ class Checked:
     """How one base did: the set that a build would make, or the error that it would end with; `seconds` it took.
 
     `named` is the base as it was asked for, "" for the one that was found; `base` is None where it does not answer.
+    `kept` says that packages and overlay stay in the home, for a build to take.
     """
 
     named: str
@@ -43,6 +47,7 @@ class Checked:
     assembled: Assembled | None
     error: VpmError | None
     seconds: float
+    kept: bool
 
     @property
     def fits(self) -> bool:
@@ -78,24 +83,27 @@ def check(
 def _checked(options: Options, env: Environment, request: Request, report: Reporter) -> Checked:
     started = time.monotonic()
     base = assembled = error = None
+    kept = False
     try:
         found = scope(options, env, needs_config=True)
         config = read_config(found)
-        make_home(found.layout)
-        base = describe(found.interpreter, found.layout, env, engine=config.engine)
-        report.note(f"checking {base.label}")
-        with fs.locked(found.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
-            assembled = assemble(_job(found, config, base, request, report))
+        with lodged(found) as at:
+            base = describe(found.interpreter, at.layout, env, engine=config.engine)
+            report.note(f"checking {base.label}")
+            with fs.locked(at.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
+                assembled = assemble(_job(at, config, base, profile_of(found, base), request, report))
+            kept = at.layout.home == found.layout.home
     except (ConfigError, HomeError, UsageError):
         raise
     except VpmError as failure:
         error = failure
     seconds = time.monotonic() - started
-    return Checked(named=options.base or "", base=base, assembled=assembled, error=error, seconds=seconds)
+    named = options.base or ""
+    return Checked(named=named, base=base, assembled=assembled, error=error, seconds=seconds, kept=kept)
 
 
-def _job(found: Scope, config: Config, base: Base, request: Request, report: Reporter) -> Job:
-    lock, lock_file = lockfile.previous(config, base, profile_of(found, base))
+def _job(found: Scope, config: Config, base: Base, profile: Profile, request: Request, report: Reporter) -> Job:
+    lock, lock_file = lockfile.previous(config, base, profile)
     return Job(
         config=config,
         base=base,

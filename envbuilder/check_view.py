@@ -27,6 +27,8 @@ def show_checked(checked: Sequence[Checked], as_json: bool, console: Console) ->
     console.table(Table(headings=("", "base", "result", ">took"), rows=rows))
     for entry in checked:
         _show_details(entry, console)
+    if any(entry.fits and entry.kept for entry in checked):
+        console.hint("what was made stays for a build; `vpm-env gc` removes what none takes")
 
 
 def _mark(entry: Checked, console: Console) -> str:

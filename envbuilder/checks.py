@@ -33,9 +33,10 @@ def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...
     )
     with job.report.stage("auditing", minor=True):
         findings = audit(subjects, job.base, ignored=lock.ignored)
-    errors = tuple(finding for finding in findings if finding.severity == "error")
-    if errors:
-        raise AuditError(errors)
+    refused = {finding.package for finding in findings if finding.severity == "error"}
+    if refused:
+        # whoever corrects a package wants to know all that is wrong with it
+        raise AuditError(tuple(finding for finding in findings if finding.package in refused))
     return findings
 
 

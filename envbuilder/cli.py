@@ -15,7 +15,8 @@ from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, Verb, run_of
 from envbuilder.console import Console, plain
 from envbuilder.errors import SystemRefusal, UsageError, VpmError
 from envbuilder.paths import environment
-from envbuilder.scope import Options
+from envbuilder.profile import is_registered
+from envbuilder.scope import Options, home
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,18 +25,24 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
+_WORDS = ("help", "version")
+"""What is an option, and a word as well."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0, 1 failed, 2 usage, 3 changes needed, 130 interrupted."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    words, _ = _split(given)
     env = environment()
     console = Console(env, quiet="-q" in words or "--quiet" in words, verbose="-v" in words or "--verbose" in words)
     try:
-        arguments = parse(words)
+        arguments = parse(given)
         base = arguments.base if isinstance(arguments.base, str) else None  # a verb of several bases reads its own
         options = Options(config=arguments.config, base=base, home=arguments.home, profile=arguments.profile)
-        return run_of(VERBS[arguments.verb]).call(Call(arguments, options, env, console, parsers))
+        call = Call(arguments, options, env, console, parsers)
+        code = run_of(VERBS[arguments.verb]).call(call)
+        _settle(call)
+        return code
     except VpmError as error:
         return _show_error(error, words, console)
     except BrokenPipeError:
@@ -46,6 +53,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.say("interrupted; nothing was switched")
         return INTERRUPTED
+
+
+def _settle(call: Call) -> None:
+    """Make `registry.json` again where it does not say what is current; it is no reason for a verb to fail."""
+    asked = call.arguments
+    has_built = asked.verb == "build" and not asked.dry_run
+    try:
+        layout = home(call.options, call.env)
+        if is_registered(layout, with_failures=not has_built):
+            return
+    except (OSError, VpmError):
+        return
+    from envbuilder.registry import renew  # as a rule it is as it should be
+
+    if note := renew(layout):
+        call.console.say(f"note: {note}")
 
 
 def _show_error(error: VpmError, words: list[str], console: Console) -> int:
@@ -62,21 +85,43 @@ def parse(words: list[str]) -> argparse.Namespace:
     own, command = _split(words)
     at = _verb_index(own)
     if at is None:
-        return _without_verb(own)
+        _without_verb(own)
+    if own[at] in _WORDS:
+        _answer(own[at], own[at + 1 :])
     verb = VERBS.get(ALIASES.get(own[at], own[at])) or _unknown(own[at])
     return _verb_parser(verb).parse_args(own[:at] + own[at + 1 :], argparse.Namespace(verb=verb.name, command=command))
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Part the words before `--` from the command behind it."""
-    at = words.index("--") if "--" in words else len(words)
-    return words[:at], words[at + 1 :]
+    """Part our own words from a command: it stands behind `--`, and that of `run` begins with its first own word."""
+    end = words.index("--") if "--" in words else len(words)
+    at = _verb_index(words[:end])
+    if at is not None and ALIASES.get(words[at], words[at]) == "run":
+        first = _first_word(words[:end], at + 1, (*_OWN_OPTIONS, "--generation"))
+        if first is not None:
+            return words[:first], words[first:]
+    return words[:end], words[end + 1 :]
 
 
 def _verb_index(words: list[str]) -> int | None:
     """Find the verb: the first word that is no option and no value of a global one."""
-    values = {at + 1 for at, word in enumerate(words) if word in _OWN_OPTIONS}
-    return next((at for at, word in enumerate(words) if not word.startswith("-") and at not in values), None)
+    return _first_word(words, 0, _OWN_OPTIONS)
+
+
+def _first_word(words: list[str], start: int, valued: Sequence[str]) -> int | None:
+    """Find the first word from `start` on that is no option, and no value of the `valued` ones."""
+    values = {at + 1 for at, word in enumerate(words) if word in valued}
+    return next((at for at in range(start, len(words)) if not words[at].startswith("-") and at not in values), None)
+
+
+def _answer(word: str, more: list[str]) -> NoReturn:
+    """Answer `help`, `help VERB` and `version`."""
+    at = _verb_index(more)
+    if word == "version" or at is None:
+        _without_verb(["--version" if word == "version" else "--help"])
+    verb = VERBS.get(ALIASES.get(more[at], more[at])) or _unknown(more[at])
+    sys.stdout.write(_verb_parser(verb).format_help())
+    raise SystemExit(0)
 
 
 def _without_verb(words: list[str]) -> NoReturn:
@@ -89,18 +134,21 @@ def _without_verb(words: list[str]) -> NoReturn:
 
 def overview() -> str:
     """Return the help page: verbs grouped by what people want to do."""
+    from textwrap import wrap
+
     lines = ["Build, switch and roll back the plugins of an LLM serving engine.", "", "Usage: vpm-env VERB [OPTIONS]"]
     for group in GROUPS:
         lines += ["", f"{group}:"]
         lines += [f"  {verb.name:<12}{verb.summary}" for verb in VERBS.values() if verb.group == group]
     lines += ["", "Options of every verb:"]
-    lines += [f"  {left:<19}{right}" for left, right in _GLOBAL_HELP]
+    for left, right in _GLOBAL_HELP:
+        lines += wrap(f"  {left:<19}{right}", 80, subsequent_indent=" " * 21, break_on_hyphens=False)
     return "\n".join([*lines, "", "`vpm-env VERB --help` has the rest.", ""])
 
 
 _GLOBAL_HELP = (
     ("--config FILE", "the config (else $VPM_ENV_CONFIG, $VLLM_PLUGIN_CONFIG, ./plugins.yaml, ~/.config/ENGINE)"),
-    ("--base PATH", "the engine's interpreter or environment (else it is looked for)"),
+    ("--base PATH", "the engine's interpreter or environment (else looked for)"),
     ("--home DIR", "where everything is kept (else $VPM_ENV_HOME)"),
     ("--profile NAME", "which history to use (default: `default`)"),
     ("-q, --quiet", "only data, warnings and errors"),
@@ -114,10 +162,12 @@ class _Formatter(argparse.HelpFormatter):
     """Help of one width: to ask for the terminal's, argparse loads shutil, for every option of every call."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
+        super().__init__(prog, width=80)
 
 
 class _Parser(argparse.ArgumentParser):
+    aliases: tuple[str, ...] = ()
+
     def format_help(self) -> str:
         from envbuilder.samples import SAMPLES  # only help shows them
 
@@ -127,7 +177,7 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message[:1].lower() + message[1:].rstrip("."), hint=f"see `{self.prog} --help`")
 
 
-def _verb_parser(verb: Verb) -> argparse.ArgumentParser:
+def _verb_parser(verb: Verb) -> _Parser:
     parser = _Parser(
         prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False, formatter_class=_Formatter
     )
@@ -144,14 +194,17 @@ def _verb_parser(verb: Verb) -> argparse.ArgumentParser:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """Make the parser of every verb: what completion and the documentation are made of."""
-    return {verb.name: _verb_parser(verb) for verb in VERBS.values()}
+    """Make the parser of every verb, with its other names: what completion and the documentation are made of."""
+    made = {verb.name: _verb_parser(verb) for verb in VERBS.values()}
+    for alias, name in ALIASES.items():
+        made[name].aliases = (*made[name].aliases, alias)
+    return dict(made)
 
 
 def _unknown(name: str) -> NoReturn:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [*VERBS, *ALIASES, *WAYS], n=1)
+    near = get_close_matches(name, [*VERBS, *ALIASES, *WAYS, *_WORDS], n=1)
     hint = f"did you mean `vpm-env {near[0]}`?" if near else "see `vpm-env --help`"
     if near and near[0] in WAYS:
         hint = WAYS[near[0]]

@@ -49,7 +49,7 @@ VERBS = {
         Verb("diff", SEE, "look", "how two generations differ"),
         Verb("tree", SEE, "look", "plugins, what they require, and what the base provides of that"),
         Verb("why", SEE, "look", "who needs a package"),
-        Verb("plugins", SEE, "look", "entry points as the engine sees them, and its allow-list for this set"),
+        Verb("plugins", SEE, "look", "entry points as the engine sees them, and its allow-list"),
         Verb("outdated", SEE, "look", "what could be newer, and what keeps it back"),
         Verb("sbom", SEE, "health", "a software bill of materials of the set (CycloneDX)"),
         Verb("path", SEE, "see", "the folder of the current overlay"),
@@ -97,16 +97,20 @@ ALIASES = {
 }
 """Words of other tools that mean the same here."""
 
+_TO_ACTIVATE = "`source $(vpm-env path)/bin/activate` takes the set into a shell, `vpm-env shell` starts one with it"
+
 WAYS = {
     "audit": "`vpm-env doctor --audit` looks for known vulnerabilities",
-    "activate": "`source $(vpm-env path)/bin/activate` takes the set into a shell, `vpm-env shell` starts one with it",
-    "env": "`source $(vpm-env path)/bin/activate` takes the set into a shell, `vpm-env shell` starts one with it",
+    "activate": _TO_ACTIVATE,
+    "env": _TO_ACTIVATE,
     "export": "`vpm-env path` names the set's folder, `vpm-env show --json` describes it",
     "freeze": "`vpm-env list --json` lists what is in the set; the lock beside the config pins it",
     "install": "`vpm-env add NAME` puts a plugin into plugins.yaml, and `vpm-env build` makes the set",
     "lock": "`vpm-env build` writes the lock, `vpm-env build --locked` checks it",
     "plan": "`vpm-env build --dry-run` shows what a build would change",
     "repair": "`vpm-env verify` says what is damaged, `vpm-env build --force` makes the set again",
+    "shell-hook": _TO_ACTIVATE,
+    "wipe-history": "`vpm-env gc --older-than 30d` frees what was not current for 30 days; the records stay",
 }
 """Words of other tools that mean something else here, or several things: what to do instead."""
 

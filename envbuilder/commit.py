@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from envbuilder import overlay, store
+from envbuilder import overlay, registry, store
 from envbuilder import profile as profiles
 from envbuilder.manifest import NOTHING
-from envbuilder.planning import changes
+from envbuilder.planning import Change, Difference, changes
 from envbuilder.profile import Generation
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from envbuilder.followup import Ran
     from envbuilder.manifest import Manifest, ProbeResult
     from envbuilder.paths import Environment
-    from envbuilder.planning import Change
     from envbuilder.profile import Profile
     from envbuilder.report import Reporter
 
@@ -53,7 +52,8 @@ class Committed(NamedTuple):
 class Outcome(NamedTuple):
     """What a build came to.
 
-    `kind` is `planned` or one of `Committed`; `generation` is None only if `planned`. `provided`, `ignored` and
+    `kind` is `planned` or one of `Committed`; `generation` is None only if `planned`, `digest` only if a package is not
+    in the store yet. `difference` is from what was current. `provided`, `ignored` and
     `left_out` are as in the lock, `findings` and `probe` as in the manifest; `to_fetch` is the bytes of packages that
     are not in the store, by name. `ran` are the commands that ran afterwards.
     """
@@ -61,8 +61,9 @@ class Outcome(NamedTuple):
     kind: str
     generation: Generation | None
     before: Generation | None
+    digest: str | None
     base_key: str
-    changes: tuple[Change, ...]
+    difference: Difference
     notes: tuple[str, ...]
     provided: dict[str, str]
     ignored: dict[str, list[str]]
@@ -88,6 +89,7 @@ def commit(profile: Profile, draft: Draft, *, switch: bool, force: bool) -> Comm
         generation = newest._replace(inputs=draft.inputs, config=draft.config_file)
         profiles.rewrite(profile, generation)
         profiles.point(profile, generation)
+        registry.keep(profile, generation, draft.manifest)
         if generation.number == number:
             return Committed("unchanged", generation, before)
         if profiles.order(profile).held and not force:
@@ -111,17 +113,39 @@ def followed(profile: Profile, done: Committed, *, env: Environment, report: Rep
     return follow(profile, event, wanted, done.generation, env=env, report=report)
 
 
-def planned(profile: Profile, after: dict[str, tuple[str, str, int | None]]) -> tuple[Change, ...]:
-    """Say how a set, name → (version, key or "", bytes if known), differs from the current one."""
+def planned(profile: Profile, after: dict[str, tuple[str, str, int | None]], manifest: Manifest | None) -> Difference:
+    """Say how a set, name → (version, key or "", bytes if known), differs from the current one.
+
+    `manifest` is None where the set cannot be described yet.
+    """
     number = profiles.current(profile)
-    old = profiles.read(profile, number) if number is not None else None
-    manifest = overlay.get(profile.layout, profile.base_key, old.digest) if old else None
-    before = {member.name: member.content for member in manifest.members} if manifest else {}
-    found = changes(before, after)
-    return tuple(
+    current = profiles.read(profile, number) if number is not None else None
+    old = overlay.get(profile.layout, profile.base_key, current.digest) if current else None
+    before = {member.name: member.content for member in old.members} if old else {}
+    found = [
         _told_by_commit(change, before[change.name][1], after[change.name][1], profile) if change.content else change
-        for change in found
-    )
+        for change in changes(before, after)
+    ]
+    if old is None or manifest is None:
+        return Difference(tuple(found))
+    told = {change.name for change in found}
+    found += [change for change in _reselected(old, manifest) if change.name not in told]
+    facts = [
+        Change(f"{name} of the base", old.facts.get(name), manifest.facts.get(name))
+        for name in sorted(old.facts.keys() | manifest.facts.keys())
+        if old.facts.get(name) != manifest.facts.get(name)
+    ]
+    return Difference(tuple(sorted(found)), tuple(facts))
+
+
+def _reselected(old: Manifest, new: Manifest) -> list[Change]:
+    """List the packages of both sets of which other entry points are selected."""
+    both = {member.name for member in old.members} & {member.name for member in new.members}
+    return [
+        Change(member.name, member.version, member.version, 0, "other entry points")
+        for member in new.members
+        if member.name in both and old.selection.get(member.name) != new.selection.get(member.name)
+    ]
 
 
 def _told_by_commit(change: Change, old: str, new: str, profile: Profile) -> Change:
@@ -147,4 +171,6 @@ def _record(profile: Profile, draft: Draft) -> Generation:
         left_out=manifest.left_out,
         reason="build",
     )
-    return profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock)
+    added = profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock)
+    registry.keep(profile, added, manifest)
+    return added

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import gc
-from envbuilder.ledger import occupied
+from envbuilder.ledger import files
 from envbuilder.planning import Change, changes
-from envbuilder.revision import own_paths
+from envbuilder.revision import own_paths, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from envbuilder.config import Config
+    from envbuilder.config import Config, Plugin
     from envbuilder.paths import Environment
     from envbuilder.revision import Revision
 
@@ -33,8 +33,8 @@ class Changed(NamedTuple):
 class Space(NamedTuple):
     """Bytes on disk, files with several names counted once.
 
-    `added` is what the second set takes that the first does not, `removed` the other way round; `freeable` the part
-    of that which nothing else needs: what collecting the first would free.
+    `added` is what the second set takes that the first does not, `removed` the other way round, what both have left
+    out; `freeable` what collecting the first would free: the part of `removed` that nothing else needs.
     """
 
     added: int
@@ -131,14 +131,19 @@ def _plugins(config: Config, found: Revision) -> dict[str, dict[str, str]]:
         for package in (found.lock.packages if found.lock else ())
         if package.vcs and package.vcs.get("commit-id")
     }
-    return {plugin.name: _spelled({**plugin.settings, "commit": commits.get(plugin.name)}) for plugin in config.plugins}
+    return {plugin.name: _spelled({**_keys(plugin), "commit": commits.get(plugin.name)}) for plugin in config.plugins}
+
+
+def _keys(plugin: Plugin) -> dict[str, Any]:
+    """Return what an entry says, under the names that the config has."""
+    return {"version" if name == "specifier" else name: value for name, value in plugin.settings.items()}
 
 
 def _source(settings: Mapping[str, str] | None) -> str | None:
     """Say in one line where a plugin comes from: `pypi demo>=1.0`."""
     if settings is None:
         return None
-    where = settings.get("package", "") + settings.get("specifier", "")
+    where = settings.get("package", "") + settings.get("version", "")
     where = where or settings.get("url") or settings.get("path") or ""
     off = "" if settings["enabled"] == "true" else " (disabled)"
     return f"{settings['source']} {where}{off}"
@@ -156,11 +161,9 @@ def _text(value: Any) -> str:
 
 
 def _space(before: Revision, after: Revision) -> Space:
-    layout = before.profile.layout
-    only_after = [layout.package(key) for key in after.keys - before.keys]
-    only_before = [layout.package(key) for key in before.keys - after.keys]
+    old, new = files(paths(before)), files(paths(after))
     return Space(
-        added=occupied([*only_after, after.overlay]),
-        removed=occupied([*only_before, before.overlay]),
+        added=sum(new[identity] for identity in new.keys() - old.keys()),
+        removed=sum(old[identity] for identity in old.keys() - new.keys()),
         freeable=gc.freed(own_paths(before)),
     )

@@ -28,6 +28,8 @@ _KINDS = {
     "PATH": FILE,
     "doctor NAME": "check",
     "gc WHAT": "digest-or-generation",
+    "unkeep N": "kept",
+    "add NAME": "",
     "PACKAGE": "package",
     "PKG": "package",
     "PLUGIN": "plugin",
@@ -65,6 +67,7 @@ class Syntax(NamedTuple):
     summary: str
     options: tuple[Option, ...]
     words: tuple[Word, ...]
+    aliases: tuple[str, ...] = ()
 
 
 def syntax_of(verb: str, parser: argparse.ArgumentParser) -> Syntax:
@@ -75,6 +78,7 @@ def syntax_of(verb: str, parser: argparse.ArgumentParser) -> Syntax:
         summary=parser.description or "",
         options=tuple(_option(verb, action) for action in actions if action.option_strings),
         words=tuple(_word(verb, action) for action in actions if not action.option_strings),
+        aliases=getattr(parser, "aliases", ()),
     )
 
 
@@ -92,7 +96,8 @@ def _option(verb: str, action: argparse.Action) -> Option:
 
 def _word(verb: str, action: argparse.Action) -> Word:
     label = action.metavar if isinstance(action.metavar, str) else action.dest
-    kind = GENERATION if action.type is generation else _KINDS.get(f"{verb} {label}", _KINDS.get(label, ""))
+    known = GENERATION if action.type is generation else _KINDS.get(label, "")
+    kind = _KINDS.get(f"{verb} {label}", known)
     return Word(
         label, action.help or "", kind, tuple(map(str, action.choices or ())), repeats=action.nargs in ("*", "+")
     )
@@ -105,7 +110,7 @@ def _bash(syntaxes: list[Syntax]) -> Iterator[str]:
         options = " ".join(name for option in syntax.options for name in option.names)
         values = [f"{name}={_what(option.value)}" for option in syntax.options if option.value for name in option.names]
         words = [_what(word) + ("*" if word.repeats else "") for word in syntax.words]
-        yield f"    {syntax.verb})"
+        yield f"    {'|'.join((syntax.verb, *syntax.aliases))})"
         yield f"        options='{options}'"
         yield f"        values='{' '.join(values)}'"
         yield f"        words='{' '.join(words)}'"
@@ -124,7 +129,7 @@ def _zsh(syntaxes: list[Syntax]) -> Iterator[str]:
     yield "    )"
     yield "    case $verb in"
     for syntax in syntaxes:
-        yield f"    {syntax.verb})"
+        yield f"    {'|'.join((syntax.verb, *syntax.aliases))})"
         yield "        specs=("
         yield from (f"            {spec}" for option in syntax.options for spec in _zsh_option(option))
         for number, word in enumerate(syntax.words, 1):
@@ -154,7 +159,7 @@ def _fish(syntaxes: list[Syntax]) -> Iterator[str]:
     for syntax in syntaxes:
         yield f"complete -c vpm-env -f -n '__vpm_env_verb_is' -a {syntax.verb} -d {_quoted(syntax.summary)}"
     for syntax in syntaxes:
-        start = f"complete -c vpm-env -n '__vpm_env_verb_is {syntax.verb}'"
+        start = f"complete -c vpm-env -n '__vpm_env_verb_is {' '.join((syntax.verb, *syntax.aliases))}'"
         for option in syntax.options:
             names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names)
             value = f" -r{_fish_values(option.value)}" if option.value else ""

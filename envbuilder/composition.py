@@ -130,4 +130,5 @@ def _allow_lists(points: dict[str, dict[str, list[str]]], base: Base) -> dict[st
     }
     if engine.allow_list is None or not names:
         return {}
-    return {engine.allow_list: ",".join(sorted(names | theirs | set(engine.built_in)))}
+    every = names | theirs | set(engine.built_in)
+    return {engine.allow_list: ",".join(sorted(name for name in every if "," not in name))}

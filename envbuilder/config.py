@@ -37,6 +37,7 @@ TOP_KEYS = (
     "override",
     "exclude_newer",
     "min_free",
+    "auto",
     *_COMMAND_KEYS,
 )
 
@@ -45,12 +46,12 @@ TOP_KEYS = (
 class Config:
     """A parsed `plugins.yaml`.
 
-    `file` is its absolute path, `sha256` the digest of its bytes. `index` are the indexes to ask in this order
-    (empty: uv's and pip's settings), `find_links` folders (absolute) and URLs, `stores` other homes (absolute) whose
-    packages are linked to, `override` normalized names of packages that may shadow the base, `exclude_newer` a moment
-    or an age of what to look at, `min_free` how much of the home's file system a build leaves free, `on_build` and
-    `on_switch` commands to run afterwards. `plugins` has the disabled ones too. `notes` are what the reader of the file
-    should hear once.
+    `file` is its absolute path, `sha256` the digest of its bytes. `index` are the indexes to ask in this order (empty:
+    uv's and pip's settings), `find_links` folders (absolute) and URLs, `stores` other homes (absolute) whose packages
+    are linked to, `override` normalized names of packages that may shadow the base, `exclude_newer` a moment or an age
+    of what to look at, `min_free` how much of the home's file system a build leaves free, `auto` whether an engine's
+    start may build, `on_build` and `on_switch` commands to run afterwards. `plugins` has the disabled ones too. `notes`
+    are what the reader of the file should hear once.
     """
 
     file: str
@@ -65,6 +66,7 @@ class Config:
     override: tuple[str, ...] = ()
     exclude_newer: str | None = None
     min_free: Amount | None = None
+    auto: bool = True
     on_build: str | None = None
     on_switch: str | None = None
     notes: tuple[str, ...] = ()
@@ -153,6 +155,7 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
         override=top.names("override"),
         exclude_newer=top.text("exclude_newer", values.exclude_newer),
         min_free=top.text("min_free", values.min_free),
+        auto=top.boolean("auto", default=True),
         on_build=top.text("on_build", values.command),
         on_switch=top.text("on_switch", values.command),
         notes=_notes(entries),

@@ -1,12 +1,14 @@
 """The one room that writes to the terminal: messages, tables and progress; rich is imported only where it draws.
 
 Data go to standard output, all else to standard error. On a terminal there are colours and bars, in a pipe plain
-lines; `NO_COLOR` takes the colours away.
+lines; `NO_COLOR` takes the colours away. Much of what is told comes out of packages that anybody published: what a
+terminal would obey instead of showing is escaped here, for all verbs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 _STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;36", "good": "1;32", "dim": "2"}
+_BLANKS = "\u00a0\u3000"
+"""Blanks that Python takes for unprintable; a terminal shows them."""
+_JSON_BLANKS = f"\n{_BLANKS}"
 
 
 class Table(NamedTuple):
@@ -41,52 +46,69 @@ class Console:
         self.is_terminal = sys.stderr.isatty() and env.get("TERM") != "dumb"
         self.colours = env.get("NO_COLOR") is None
         self._draws = sys.stdout.isatty() and env.get("TERM") != "dumb"
+        self._mark = f"\u27e6{id(self):x}\u27e7"  # no package can know it, so none can style what it has printed
+        _replace_what_cannot_be_encoded()
 
     def data(self, text: str) -> None:
         """Write data to standard output."""
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(self._shown(text) + "\n")
+
+    def path(self, path: str) -> None:
+        """Write a path to standard output byte by byte, for whoever opens it."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+        sys.stdout.buffer.flush()
 
     def json(self, record: dict[str, Any]) -> None:
         """Write a record as JSON, with the schema's version at its root."""
-        self.data(json.dumps({"version": JSON_VERSION, **record}, indent=2, ensure_ascii=False))
+        self.document({"version": JSON_VERSION, **record})
+
+    def document(self, record: dict[str, Any]) -> None:
+        """Write JSON whose form is somebody else's."""
+        sys.stdout.write(json_text(record) + "\n")
 
     def say(self, text: str) -> None:
         """Tell how things went, unless asked to be quiet."""
         if not self.quiet:
-            self._write(text)
+            self._write(visible(text))
 
     def detail(self, text: str) -> None:
         """Tell what only `-v` shows."""
         if self.verbose:
-            self._write(self._styled("dim", text))
+            self._write(self._styled("dim", visible(text)))
 
     def warn(self, text: str) -> None:
         """Tell what must be known and is no reason to stop."""
-        self._write(f"{self._styled('warning', 'warning:')} {text}")
+        self._write(f"{self._styled('warning', 'warning:')} {visible(text)}")
 
     def error(self, error: VpmError) -> None:
         """Tell what went wrong, and after a blank line the way forward."""
-        self._write(f"{self._styled('error', 'error:')} {error.message}")
+        self._write(f"{self._styled('error', 'error:')} {visible(error.message)}")
         if error.hint:
             self._write("")
             for line in error.hint.splitlines():
-                self._write(f"{self._styled('hint', 'hint:')} {line}")
+                self._write(f"{self._styled('hint', 'hint:')} {visible(line)}")
 
     def hint(self, text: str) -> None:
         """Name the next step."""
-        self.say(f"\n{self._styled('hint', 'hint:')} {text}")
+        if not self.quiet:
+            self._write(f"\n{self._styled('hint', 'hint:')} {visible(text)}")
 
     def table(self, table: Table) -> None:
         """Write a table to standard output: drawn on a terminal, aligned columns in a pipe."""
         if self._draws:
             self._draw(table)
         else:
-            for line in aligned(table):
+            for line in aligned(Table(table.headings, [tuple(map(one_line, row)) for row in table.rows])):
                 self.data(line)
 
     def mark(self, kind: str, text: str) -> str:
         """Style a word for standard output."""
-        return f"\x1b[{_STYLES[kind]}m{text}\x1b[0m" if self.colours and self._draws else text
+        return f"{self._mark}{_STYLES[kind]}m{text}{self._mark}0m" if self.colours and self._draws else text
+
+    def _shown(self, text: str) -> str:
+        """Escape a text, and put in the styles of what `mark` returned."""
+        return visible(text).replace(self._mark, "\x1b[")
 
     def reporter(self) -> Reporter:
         """Return who shows progress here: bars on a terminal, lines in a pipe, nobody if quiet."""
@@ -105,7 +127,7 @@ class Console:
             right = heading.startswith(">")
             drawn.add_column(heading.removeprefix(">"), justify="right" if right else "left", overflow="fold")
         for row in table.rows:
-            drawn.add_row(*(Text.from_ansi(cell) for cell in row))
+            drawn.add_row(*(Text.from_ansi(self._shown(one_line(cell))) for cell in row))
         RichConsole(highlight=False, no_color=not self.colours).print(drawn)
 
     def _styled(self, kind: str, text: str) -> str:
@@ -114,6 +136,39 @@ class Console:
     def _write(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def visible(text: str, kept: str = "\n\t") -> str:
+    """Spell out what a terminal obeys instead of showing, as Python does; what is in `kept` stays as it is."""
+    if text.isprintable():
+        return text
+    kept += _BLANKS
+    return "".join(
+        letter if letter.isprintable() or letter in kept else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Escape a text that must not break its line."""
+    return visible(text, kept="")
+
+
+def json_text(record: dict[str, Any]) -> str:
+    """Spell JSON that a terminal only shows and that any encoding can hold."""
+    has_all = "utf" in (sys.stdout.encoding or "").lower()
+    text = json.dumps(record, indent=2, ensure_ascii=not has_all)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in _JSON_BLANKS else json.dumps(letter)[1:-1] for letter in text
+    )
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Let a terminal or pipe of few letters have a `?` for each of the others."""
+    if sys.stdout.errors in ("strict", "surrogateescape") and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def plain(value: Any) -> Any:
@@ -199,14 +254,14 @@ class LiveReporter(LineReporter):
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         bar = (BarColumn(bar_width=24), TextColumn("{task.completed:.0f}/{task.total:.0f}")) if total else ()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), *bar, TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *bar, TimeElapsedColumn())
         target = RichConsole(stderr=True, no_color=not self.console.colours)
         bars = Progress(*columns, console=target, transient=True)
         with super().stage(verb, total=total, minor=minor), bars as progress:
             task = progress.add_task(verb, total=total)
 
             def advance(what: str) -> None:
-                progress.update(task, description=f"{verb} {what}")
+                progress.update(task, description=one_line(f"{verb} {what}"))
                 progress.advance(task)
 
             self._advance = advance

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from os.path import exists, isdir, islink, join, samefile
+from os.path import exists, islink, join, samefile
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, process
 from envbuilder.health import ERROR, WARNING, Answer, Trouble
+from envbuilder.ledger import shares
 from envbuilder.mounts import mount_of
 from envbuilder.planning import size_text
 
@@ -88,7 +89,7 @@ def check_filesystem(situation: Situation) -> Answer:
     fs.make_dirs(layout.tmp)
     with fs.staging(layout.tmp) as folder:
         troubles = tuple(_of_links(folder))
-    troubles = (*troubles, *_of_mounts(layout))
+    troubles = (*troubles, *of_mounts(layout))
     said = f"{mount.kind} at `{mount.point}`" if mount else "of a kind that the system does not tell"
     return Answer(said=said, troubles=troubles)
 
@@ -127,7 +128,8 @@ def _can_symlink(folder: str) -> bool:
     return True
 
 
-def _of_mounts(layout: Layout) -> Iterator[Trouble]:
+def of_mounts(layout: Layout) -> Iterator[Trouble]:
+    """Judge what is mounted where in a home."""
     own = os.stat(layout.home).st_dev
     parts = (layout.store, layout.overlays, layout.profiles, layout.sources, layout.tmp, layout.trash)
     for path in parts:
@@ -152,7 +154,7 @@ def check_disk(situation: Situation) -> Answer:
     layout = situation.need_home()
     room = os.statvfs(layout.home)
     free, total = room.f_bavail * room.f_frsize, room.f_blocks * room.f_frsize
-    sizes = _sizes(layout)
+    sizes = shares(layout.home)
     inodes = f", {room.f_favail} inodes" if room.f_files else ""
     facts = tuple(f"{name}: {size_text(size)}" for name, size in sizes.items())
     return Answer(
@@ -179,24 +181,3 @@ def of_room(path: str, *, free: int, total: int, inodes: int, all_inodes: int) -
             way_forward=way,
             severity=ERROR if inodes < 1000 else WARNING,
         )
-
-
-def _sizes(layout: Layout) -> dict[str, int]:
-    """Count the bytes on disk of each part; a file with several names counts where it is met first."""
-    seen: set[tuple[int, int]] = set()
-    parts = ("store", "overlays", "profiles", "cache", "tmp", "trash")
-    return {name: _size(join(layout.home, name), seen) for name in parts if isdir(join(layout.home, name))}
-
-
-def _size(root: str, seen: set[tuple[int, int]]) -> int:
-    total = 0
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            try:
-                status = os.lstat(join(folder, name))
-            except FileNotFoundError:
-                continue  # somebody builds or collects just now
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
-    return total

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from os.path import exists, isdir, isfile, islink, join, lexists
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, overlay, process, startup, store
+from envbuilder.belongings import leftovers
 from envbuilder.health import ERROR, Answer, NotApplicable, Trouble
 from envbuilder.package import SHORT
 from envbuilder.paths import FORMAT
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from envbuilder.manifest import Manifest
     from envbuilder.paths import Layout
 
-_STAGED = re.compile(r"(\d+)-[0-9a-f]{12}")
 _REASON = "the start-up hook takes nothing from a folder that others could have put it into"
 _BUILD = "run `vpm-env build --force`"
 
@@ -33,7 +32,7 @@ def check_home(situation: Situation) -> Answer:
     if error:
         raise error
     layout = situation.need_layout()
-    if not isdir(layout.home):
+    if not isfile(layout.format):
         raise NotApplicable(f"there is no home `{layout.home}` yet; the first build makes it")
     keys, overlays = store.keys(layout), list(overlay.all_overlays(layout))
     unfinished = [entry for entry in overlays if not isfile(join(layout.overlay(*entry), overlay.MANIFEST))]
@@ -48,15 +47,15 @@ def check_home(situation: Situation) -> Answer:
 
 
 def _left_behind(layout: Layout) -> Iterator[Trouble]:
-    left = [name for name in fs.names_in(layout.tmp) if _is_left(name)]
+    left = leftovers(layout)
     if not left:
         return
 
     def mend() -> str:
-        # Whoever stages holds the same lock, so nothing of a living call goes.
+        # A build that is at work holds the same lock, and what it stages stays whatever is found out about it.
         with fs.locked(layout.gc_lock, wait=0):
-            for name in left:
-                fs.remove_tree(join(layout.tmp, name))
+            for path in left:
+                fs.remove_tree(path, within=layout.home)
         return f"removed {counted(len(left), 'left-over folder')} from `{layout.tmp}`"
 
     yield Trouble(
@@ -65,12 +64,6 @@ def _left_behind(layout: Layout) -> Iterator[Trouble]:
         way_forward="run `vpm-env gc`",
         mend=mend,
     )
-
-
-def _is_left(name: str) -> bool:
-    """Tell whether a staging folder's process is gone, where the system can tell."""
-    found = _STAGED.fullmatch(name)
-    return bool(found and isdir("/proc/self") and not isdir(f"/proc/{found[1]}"))
 
 
 def _nameless(layout: Layout, keys: list[str]) -> Iterator[Trouble]:

@@ -117,6 +117,7 @@ def _mend(base: Base, hook: HookStatus, situation: Situation) -> Mend | None:
             command=(sys.executable, "-m", "envbuilder"),
             trust_owner=hook.trust_owner,
             trust_home=hook.trust_home,
+            auto=hook.auto,
         )
         return f"wrote the hook in `{hook.folder}` again"
 

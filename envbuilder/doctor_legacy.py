@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 from os.path import expanduser, join
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder.health import Answer, NotApplicable, Trouble
 from envbuilder.names import normalized
 from envbuilder.planning import counted
+from envbuilder.profile import REGISTRY_HEAD
+from envbuilder.registry import FOREIGN, MANAGER, is_manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,9 +23,6 @@ if TYPE_CHECKING:
     from envbuilder.base import Base, Distribution
     from envbuilder.health import Situation
     from envbuilder.paths import Environment
-
-MANAGER = "vllm-plugin-manager"
-_MODULE = "vllm_plugin_manager"
 
 
 class Registry(NamedTuple):
@@ -35,7 +35,7 @@ class Registry(NamedTuple):
 def check_legacy(situation: Situation) -> Answer:
     """Look for the manager in the base, and for what its registry says it installed there."""
     base = situation.need_base()
-    managers = [dist for dist in base.distributions.values() if _is_manager(dist)]
+    managers = [dist for dist in base.distributions.values() if is_manager(dist)]
     registry = _registry(situation.env)
     put = _in_base(base, registry.entries) if registry else []
     if not managers and not put:
@@ -53,7 +53,7 @@ def check_legacy(situation: Situation) -> Answer:
 def _troubles(
     base: Base, managers: Sequence[Distribution], put: Sequence[Distribution], registry: Registry | None
 ) -> Iterator[Trouble]:
-    remover = f"`uv pip uninstall --python {base.python}"
+    remover = f"`uv pip uninstall --python {quote(base.python)}"
     for dist in managers:
         yield Trouble(
             what=f"`{dist.name} {dist.version}` is installed in the base: `{dist.path}`",
@@ -71,10 +71,6 @@ def _troubles(
         )
 
 
-def _is_manager(dist: Distribution) -> bool:
-    return dist.name == MANAGER or any(value.split(":")[0] == _MODULE for _, _, value in dist.entry_points)
-
-
 def _registry(env: Environment) -> Registry | None:
     """Read the registry from where the manager keeps it; None where there is none that can be read."""
     folder = env.get("VLLM_PLUGIN_REGISTRY_DIR")
@@ -83,9 +79,17 @@ def _registry(env: Environment) -> Registry | None:
     path = join(
         expanduser(folder) if folder else join(env.user_home or "", ".local/share/vllm-plugins"), "registry.json"
     )
+    return _read(path) or _read(path + FOREIGN)
+
+
+def _read(path: str) -> Registry | None:
+    """Read one registry; None for one that vpm-env wrote, which tells of sets and not of the base."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            entries = json.load(stream)["plugins"]
+        with open(path, "rb") as stream:
+            content = stream.read()
+        if content.startswith(REGISTRY_HEAD):
+            return None
+        entries = json.loads(content)["plugins"]
         return Registry(path=path, entries=[dict(entry, id=name) for name, entry in entries.items()])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -99,7 +103,7 @@ def _in_base(base: Base, entries: Sequence[dict[str, Any]]) -> list[Distribution
     return [
         dist
         for _, dist in sorted(base.distributions.items())
-        if not _is_manager(dist)
+        if not is_manager(dist)
         and (dist.name in names or any(f"{group}:{name}" in points for group, name, _ in dist.entry_points))
     ]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import surgery
 from envbuilder.config import Config, Git, Local, Plugin, PyPI, of_content
-from envbuilder.document import Mapping, Sequence, parse, shown
+from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.errors import ConfigError, Place, Problem, UsageError
 from envbuilder.names import normalized
 from envbuilder.spans import Unreadable
@@ -55,7 +55,7 @@ class Edited(NamedTuple):
 
 def add(content: bytes, wanted: tuple[Wanted, ...], *, file: str, env: Environment) -> Edited:
     """Add plugins; one that is there already gets what is said of it now, and keeps the rest."""
-    edited = _unchanged(content, file, env)
+    edited = _begun(content, file, env)
     for one in wanted:
         edited = _added(edited, one, env)
     return edited
@@ -88,6 +88,20 @@ def enable(content: bytes, names: tuple[str, ...], *, enabled: bool, file: str, 
 
 def _unchanged(content: bytes, file: str, env: Environment) -> Edited:
     return Edited(content, content, of_content(content, file=file, env=env), ())
+
+
+def _begun(content: bytes, file: str, env: Environment) -> Edited:
+    """Begin with a config that has a list of plugins: one that lacks it gets an empty one at its end."""
+    root = parse(content, file=file).root
+    is_empty = isinstance(root, Scalar) and root.kind == "null" and not root.text
+    if not (is_empty or (isinstance(root, Mapping) and "plugins" not in root.values)):
+        return _unchanged(content, file, env)
+    newline = b"\r\n" if b"\r\n" in content else b"\n"
+    apart = b"" if not content.removeprefix(_BOM) or content.endswith(newline) else newline
+    try:
+        return _unchanged(content + apart + b"plugins: []" + newline, file, env)._replace(before=content)
+    except ConfigError:
+        return _unchanged(content, file, env)  # it says what was wrong before
 
 
 def _added(edited: Edited, wanted: Wanted, env: Environment) -> Edited:

@@ -74,10 +74,17 @@ def _written(value: Any) -> str:
         return ABSENT
     if isinstance(value, bool):
         return "true" if value else "false"
-    return ", ".join(map(str, _safe(value))) if isinstance(value, (list, tuple)) else str(_safe(value))
+    safe = _safe(value)
+    return ", ".join(map(str, safe)) if isinstance(safe, list) else str(safe)
+
+
+def _listed(names: Any) -> list[Any]:
+    return names if isinstance(names, list) else [names]
 
 
 def _safe(value: Any) -> Any:
+    if isinstance(value, dict):  # entry points by their groups
+        return [f"{group}:{_safe(name)}" for group, names in value.items() for name in _listed(names)]
     if isinstance(value, (list, tuple)):
         return [_safe(item) for item in value]
     return without_credentials(value) if isinstance(value, str) else value

@@ -20,9 +20,12 @@ class Engine(NamedTuple):
     functions that the engine calls. `allow_list` is the variable that restricts loading, `built_in` the names
     that such a list must keep for the engine's own plugins to go on working, `list_note` what setting it costs.
     `unlisted_groups` ignore it, and entries of `opt_in_groups` load only if it names them; `loads_unlisted` says
-    whether all others load where the variable is not set, `strips_list` whether blanks and an empty value count for
-    nothing. `guard_group` is the group in which the start-up hook's guard stands, `entry_modules` are the modules
-    (with all below them) that start it by `python -m`.
+    whether all others load where the variable is not set (else vpm-env sets it in the engine's processes),
+    `strips_list` whether blanks and an empty value count for nothing. `guard_group` is the group in which the start-up
+    hook's guard stands, `entry_modules` are the modules (with all below them) that start it by `python -m`. `serving`
+    are the words behind its script with which it loads a model, as they are behind those entry modules that are
+    `command_modules`; the other modules need no word.
+    `unpublished` says that nothing of this engine goes by `distribution` itself: what does is somebody else's.
     """
 
     name: str
@@ -42,10 +45,19 @@ class Engine(NamedTuple):
     list_note: str = ""
     guard_group: str | None = None
     entry_modules: tuple[str, ...] = ()
+    command_modules: tuple[str, ...] = ()
+    serving: tuple[str, ...] = ()
+    unpublished: bool = False
 
     @property
     def distributions(self) -> tuple[str, ...]:
+        """Return the names that requirements know it by."""
         return (self.distribution, *self.aliases)
+
+    @property
+    def installed_names(self) -> tuple[str, ...]:
+        """Return the names under which it can be in a base."""
+        return self.aliases if self.unpublished else self.distributions
 
 
 VLLM = Engine(
@@ -71,12 +83,24 @@ VLLM = Engine(
     list_note="it is part of the key of vLLM's compile cache: with another value, models are compiled again",
     guard_group="vllm.general_plugins",
     entry_modules=("vllm.entrypoints",),
+    command_modules=("vllm.entrypoints.cli",),
+    serving=("serve", "launch", "run-batch"),
 )
 
 FASTDEPLOY = Engine(
     name="fastdeploy",
     distribution="fastdeploy",
-    aliases=("fastdeploy-gpu", "fastdeploy-xpu", "fastdeploy-cpu", "fastdeploy-iluvatar-gpu", "fastdeploy-metax-gpu"),
+    aliases=(
+        "fastdeploy-gpu",
+        "fastdeploy-xpu",
+        "fastdeploy-cpu",
+        "fastdeploy-npu",
+        "fastdeploy-gcu",
+        "fastdeploy-rocm",
+        "fastdeploy-iluvatar-gpu",
+        "fastdeploy-metax-gpu",
+        "fastdeploy-intel-hpu",
+    ),
     import_name="fastdeploy",
     script="fastdeploy",
     groups=(
@@ -95,11 +119,21 @@ FASTDEPLOY = Engine(
             "fastdeploy.token_processor_plugins",
         }
     ),
-    called=frozenset({"fastdeploy.model_register_plugins"}),
+    called=frozenset(
+        {
+            "fastdeploy.model_register_plugins",
+            "fastdeploy.reasoning_parser_plugins",
+            "fastdeploy.tool_parser_plugins",
+            "fastdeploy.output_fallback_plugins",
+        }
+    ),
     allow_list="FD_PLUGINS",
     loads_unlisted=False,
     guard_group="fastdeploy.model_register_plugins",
     entry_modules=("fastdeploy.entrypoints",),
+    command_modules=("fastdeploy.entrypoints.cli",),
+    serving=("serve", "run-batch"),
+    unpublished=True,
 )
 
 SGLANG = Engine(
@@ -115,12 +149,14 @@ SGLANG = Engine(
         "sglang.multimodal_gen.plugins",
     ),
     single_slot=frozenset({"sglang.srt.platforms", "sglang.multimodal_gen.platforms"}),
-    called=frozenset({"sglang.srt.plugins"}),
+    called=frozenset({"sglang.srt.plugins", "sglang.multimodal_gen.plugins"}),
     allow_list="SGLANG_PLUGINS",
-    unlisted_groups=frozenset({"sglang.serve_backends"}),
+    unlisted_groups=frozenset({"sglang.serve_backends", "sglang.multimodal_gen.platforms"}),
     strips_list=True,
     guard_group="sglang.srt.plugins",
     entry_modules=("sglang.launch_server", "sglang.cli"),
+    command_modules=("sglang.cli",),
+    serving=("serve",),
 )
 
 GENERIC = Engine(name="generic", distribution="", import_name="", script="")
@@ -142,7 +178,7 @@ def engine_among(distributions: frozenset[str]) -> tuple[Engine, str]:
     The generic engine, under the name "", where none is known.
     """
     for engine in ENGINES:
-        for name in engine.distributions:
+        for name in engine.installed_names:
             if name in distributions:
                 return engine, name
     return GENERIC, ""

@@ -12,7 +12,8 @@
     ├─ BuildError                 a package that did not build, with the end of its log
     ├─ PackageError               an artifact whose content is not what it says
     ├─ AuditError / ProbeError    findings that forbid a switch
-    ├─ ProfileError               a generation that is not there, not for this base, or not to be had
+    ├─ ProfileError               a generation that is not for this base, or not to be had
+    │   └─ NoSuchGeneration       exit 2: a name that names no generation, or several
     ├─ Busy                       somebody else holds the lock
     ├─ CommandFailed              a child process that ended badly
     └─ SeveralErrors              some of the above at once
@@ -280,6 +281,12 @@ class ProfileError(VpmError):
         self.hint = hint
 
 
+class NoSuchGeneration(ProfileError):
+    """A name that names no generation, or several: like other names that name nothing, a mistake of the call."""
+
+    exit_code = 2
+
+
 class SystemRefusal(VpmError):
     """What the operating system refused: no permission, no space, a failing disk; `path` is "" where it names none."""
 
@@ -338,6 +345,8 @@ class SeveralErrors(VpmError):
     def __init__(self, errors: tuple[VpmError, ...]) -> None:
         super().__init__(errors)
         self.errors = errors
+        codes = {error.exit_code for error in errors}
+        self.exit_code = codes.pop() if len(codes) == 1 else VpmError.exit_code
         self.hint = "\n".join(dict.fromkeys(error.hint for error in errors if error.hint)) or None
 
     @property

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LONGEST_NOTE = 4096
+"""Bytes of a lock file: those who share a lock add a line each, and none is taken away before so many are there."""
+
 TELL_AFTER = 2.0
 """Seconds of waiting for a lock that people notice: then they are told, and again at growing intervals."""
 
@@ -76,10 +80,13 @@ def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     os.makedirs(path, mode=mode, exist_ok=True)
 
 
-def write_atomic(path: StrPath, content: bytes, *, mode: int = 0o644, like: os.stat_result | None = None) -> None:
+def write_atomic(
+    path: StrPath, content: bytes, *, mode: int = 0o644, like: os.stat_result | None = None, synced: bool = True
+) -> None:
     """Write a file so that readers, and whoever looks after a power cut, see the old content or the new.
 
-    Its mode and its owner are those of `like`, where one is given.
+    Its mode and its owner are those of `like`, where one is given. One that is not `synced` waits for no disk, and a
+    power cut may tear it.
     """
     temporary = join(dirname(os.fspath(path)), f".{basename(os.fspath(path))}.{os.getpid()}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
@@ -88,13 +95,15 @@ def write_atomic(path: StrPath, content: bytes, *, mode: int = 0o644, like: os.s
             if like:
                 _liken(descriptor, like)
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if synced:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         _unlink_quietly(temporary)
         raise
-    sync_dir(dirname(os.fspath(path)))
+    if synced:
+        sync_dir(dirname(os.fspath(path)))
 
 
 def rewrite(path: StrPath, content: bytes) -> None:
@@ -127,6 +136,20 @@ def folder_held(path: StrPath) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_folder_held(path: StrPath) -> bool | None:
+    """Tell whether somebody holds the flock of a real folder; None where its file system has none for folders."""
+    descriptor = os.open(path, _FOLDER | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
@@ -205,19 +228,79 @@ def remove_empty_dir(path: StrPath) -> bool:
     return True
 
 
-def remove_tree(path: StrPath) -> None:
-    """Remove a tree, read-only parts included; one that is gone already is fine."""
-    if os.path.islink(path) or not os.path.isdir(path):
-        return remove(path)
-    for folder, folders, _ in os.walk(path):
-        for name in folders:
-            inner = join(folder, name)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)
-    import shutil  # no hot verb removes trees
+def remove_tree(path: StrPath, *, within: StrPath | None = None) -> None:
+    """Remove a tree, read-only parts included, and follow no symlink in it; one that is gone already is fine.
 
-    shutil.rmtree(path)
-    return None
+    From `within` on, a folder above it, no symlink is followed on the way there either. Folders are opened one in the
+    other and never by a path, so a symlink that takes the place of one meanwhile is not followed.
+    """
+    above, name = os.path.split(os.path.abspath(path))
+    try:
+        folder = _opened(os.path.abspath(within) if within else above, above)
+    except FileNotFoundError:
+        return
+    try:
+        _remove_at(folder, name, is_folder=stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode))
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(folder)
+
+
+def _opened(top: str, path: str) -> int:
+    """Open the folder `path`, and on the way from `top`, which is above it or the same, nothing but folders."""
+    folder = os.open(top, _FOLDER)
+    for name in os.path.relpath(path, top).split(os.sep):
+        outer = folder
+        try:
+            folder = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=outer)
+        finally:
+            os.close(outer)
+    return folder
+
+
+def _remove_at(folder: int, name: str, *, is_folder: bool) -> None:
+    with suppress(FileNotFoundError):
+        if is_folder:
+            _empty(folder, name)
+            os.rmdir(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
+
+
+def _empty(folder: int, name: str) -> None:
+    inner = _opened_up(folder, name)
+    try:
+        with os.scandir(inner) as found:
+            entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for entry, is_folder in entries:
+            _remove_at(inner, entry, is_folder=is_folder)
+    finally:
+        os.close(inner)
+
+
+def _opened_up(folder: int, name: str) -> int:
+    """Open a folder that is to be emptied, and let its owner do that where it lets nobody."""
+    try:
+        inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except PermissionError:
+        _let_read(folder, name)
+        inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    if os.fstat(inner).st_mode & 0o700 != 0o700:
+        with suppress(OSError):
+            os.fchmod(inner, 0o700)
+    return inner
+
+
+def _let_read(folder: int, name: str) -> None:
+    """Change the mode of a folder that cannot be opened: through a handle, where the system has such, not its name."""
+    if not hasattr(os, "O_PATH"):
+        return os.chmod(name, 0o700, dir_fd=folder, follow_symlinks=False)
+    handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+    finally:
+        os.close(handle)
 
 
 def publish_dir(staged: StrPath, final: StrPath) -> bool:
@@ -254,13 +337,20 @@ def sync_dir(path: StrPath) -> None:
 
 @contextmanager
 def staging(parent: StrPath) -> Iterator[str]:
-    """Lend an empty private directory (0700) below `parent`; whatever is left of it is removed."""
+    """Lend an empty private directory (0700) below `parent`; whatever is left of it is removed.
+
+    Its flock is held meanwhile, where there is such, so `is_folder_held` tells one whose process has died.
+    """
     name = f"{os.getpid()}-{os.urandom(6).hex()}"
     path = join(os.fspath(parent), name)
     os.makedirs(path, mode=0o700)
+    held = os.open(path, _FOLDER)
     try:
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_SH)
         yield path
     finally:
+        os.close(held)
         remove_tree(path)
 
 
@@ -272,26 +362,31 @@ def locked(
     on_wait: Callable[[str, float], None] | None = None,
     shared: bool = False,
 ) -> Iterator[None]:
-    """Hold the flock on `path`, exclusive unless `shared`; the file is never unlinked and says who took it last.
+    """Hold the flock on `path`, exclusive unless `shared`; the file is never unlinked and says who took it.
 
     While somebody else has it, `on_wait(holder, seconds)` is called after 2, 4, 8 … seconds, in the end once a minute;
     after `wait` seconds `Busy` is raised.
     """
     make_dirs(dirname(os.fspath(path)))
-    with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+") as stream:
-        _acquire(stream, os.fspath(path), fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait, on_wait)
-        stream.seek(0)
-        stream.truncate(0)
-        stream.write(f"{os.getpid()} {int(time.time())}\n")
-        stream.flush()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        _acquire(descriptor, os.fspath(path), fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait, on_wait)
+        if not shared or os.fstat(descriptor).st_size > _LONGEST_NOTE:
+            os.ftruncate(descriptor, 0)
+        os.write(descriptor, b"%d %d\n" % (os.getpid(), time.time()))
         yield
+    finally:
+        os.close(descriptor)
 
 
 def try_exclusive(path: StrPath) -> IO[str] | None:
-    """Take a lease file exclusively, without waiting: the open stream that holds it, or None if somebody uses it."""
+    """Take a lease file exclusively, without waiting: the open stream that holds it, or None if somebody uses it.
+
+    Of a file that this user may only read, the flock is all that is wanted.
+    """
     try:
-        stream = open(os.open(path, os.O_RDWR | os.O_CLOEXEC), "r+")  # noqa: SIM115 (the caller holds it)
-    except FileNotFoundError:
+        stream = open(_writable_or_not(path))  # noqa: SIM115 (the caller holds it)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -301,33 +396,31 @@ def try_exclusive(path: StrPath) -> IO[str] | None:
     return stream
 
 
-def _acquire(stream: IO[str], path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
+def _writable_or_not(path: StrPath) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks alone what may be written only
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _acquire(descriptor: int, path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
     started, telling = time.monotonic(), TELL_AFTER
     while True:
         try:
-            return fcntl.flock(stream, mode | fcntl.LOCK_NB)
+            return fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             waited = time.monotonic() - started
-        if on_wait and waited >= telling:
-            telling += min(telling, 60.0)
-            on_wait(_holder(stream), waited)
-        if waited >= wait:
-            raise Busy(path=path, holder=_holder(stream), waited=waited)
+        if waited >= wait or (on_wait and waited >= telling):
+            from envbuilder.holders import holders  # as a rule nobody waits
+
+            if on_wait and waited >= telling:
+                telling += min(telling, 60.0)
+                on_wait(holders(path), waited)
+            if waited >= wait:
+                raise Busy(path=path, holder=holders(path), waited=waited)
         time.sleep(0.02)
-
-
-def _holder(stream: IO[str]) -> str:
-    """Say who wrote the lock file last, and since when: `process 4711 (for 12 s)`."""
-    stream.seek(0)
-    words = stream.read(64).split()
-    if len(words) != 2 or not all(word.isdigit() for word in words) or not _is_alive(int(words[0])):
-        return "another process"  # of several that share a lock, the last to take it may be gone
-    return f"process {words[0]} (for {max(0, int(time.time()) - int(words[1]))} s)"
-
-
-def _is_alive(pid: int) -> bool:
-    """Tell whether a process lives, where `/proc` knows; elsewhere it may."""
-    return not os.path.isdir("/proc/self") or os.path.isdir(f"/proc/{pid}")
 
 
 def _syncfs(descriptor: int) -> int:

@@ -13,8 +13,9 @@ from datetime import datetime, timezone
 from os.path import join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, overlay, store, trash
+from envbuilder import gc, overlay, store, trash
 from envbuilder import profile as profiles
+from envbuilder.belongings import leftovers
 from envbuilder.ledger import Ledger, occupied
 
 if TYPE_CHECKING:
@@ -114,10 +115,9 @@ class _Chooser:
         for path in _due(self._layout, self._policy, now):
             self.going.trash.append(path)
             self._note("trash", trash.label_of(path), "its grace is over", deleted=(path,))
-        for name in fs.names_in(self._layout.tmp):
-            path = join(self._layout.tmp, name)
+        for path in leftovers(self._layout):
             self.going.leftovers.append(path)
-            self._note("leftover", name, "a process that ended left it in tmp", deleted=(path,))
+            self._note("leftover", os.path.basename(path), "a process that ended left it in tmp", deleted=(path,))
 
     def take_unneeded(self) -> None:
         for entry in sorted(self._members.keys() - self._pointing.keys()):

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import store
+from envbuilder.bounds import Bound, applies, parsed
 from envbuilder.errors import UsageError
-from envbuilder.inquiry import Bound
 from envbuilder.names import normalized
 from envbuilder.revision import manifest_of
-from envbuilder.stubs import applies, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,6 +10,7 @@ from envbuilder import config as configs
 from envbuilder import overlay, scope
 from envbuilder import profile as profiles
 from envbuilder.base import describe
+from envbuilder.belongings import is_home
 from envbuilder.errors import VpmError
 from envbuilder.interpreter import find_base
 from envbuilder.paths import Environment
@@ -97,7 +98,7 @@ class Situation:
     def need_home(self) -> Layout:
         """Return the layout of a home that exists."""
         layout = self.need_layout()
-        return _needed(layout if os.path.isdir(layout.home) else None, f"there is no home `{layout.home}` yet")
+        return _needed(layout if os.path.isfile(layout.format) else None, f"there is no home `{layout.home}` yet")
 
     def need_writable_home(self) -> Layout:
         """Return the layout of a home that this user may write to."""
@@ -126,7 +127,7 @@ def look_around(options: Options, env: Environment, *, offline: bool) -> Situati
             refused[part] = error
             return None
 
-    layout = had("home", lambda: scope.home(options, env))
+    layout = had("home", lambda: _home(options, env))
     file = configs.find(env, options.config)
     config = had("config", lambda: configs.read(file, env=env)) if file else None
     base = had("base", lambda: _base(options, env, layout, config))
@@ -147,6 +148,13 @@ def look_around(options: Options, env: Environment, *, offline: bool) -> Situati
         manifest=overlay.get(profile.layout, profile.base_key, current.digest) if profile and current else None,
         refused=refused,
     )
+
+
+def _home(options: Options, env: Environment) -> Layout:
+    """Find the home; one with symlinks for folders is refused before a mend goes through them."""
+    layout = scope.home(options, env)
+    is_home(layout)
+    return layout
 
 
 def _base(options: Options, env: Environment, layout: Layout | None, config: Config | None) -> Base:

@@ -20,23 +20,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from envbuilder.base import Base
+    from envbuilder.engines import Engine
 
 PTH = "_vpm_env_hook.pth"
 LINE = b"import _vpm_env_hook\n"
-ACTIVATE = "_vpm_env_activate.py"
-GUARD = "_vpm_env_guard.py"
+ACTIVATE = "_vpm_env/activate.py"
+AUTO = "_vpm_env/auto.py"
+BUILDING = "_vpm_env/building.py"
+GUARD = "_vpm_env/guard.py"
+ALLOW = "_vpm_env_allow.py"
 HOST_PACKAGE = "envbuilder"
-SINGLE_MODULES = (HOOK, ACTIVATE, GUARD)
-MODULES = (*SINGLE_MODULES, f"{HOST_PACKAGE}/__init__.py", f"{HOST_PACKAGE}/plugins.py")
+SINGLE_MODULES = (HOOK, ACTIVATE, AUTO, BUILDING, GUARD, ALLOW)
+MODULES = (*SINGLE_MODULES, *(f"{HOST_PACKAGE}/{name}.py" for name in ("__init__", "_join", "plugins")))
 INSTALLER_WORDS = ("pip", "virtualenv", "m venv", "mvenv", "uv", "vpm-env", "envbuilder")
 """What stands in the command line of every installer; others that have it too pay for a closer look, that is all."""
 
 _BEGIN = "# filled in from here\n"
 _END = "# filled in to here\n"
+_ALLOWING = """
+if state == "active":
+    try:
+        __import__("_vpm_env_allow").wait(overlay)
+    except Exception as error:  # noqa: BLE001 (Python starts, whatever is wrong)
+        reason = repr(error)
+"""
+"""The end of the hook for an engine that loads nothing by itself; for the others it would cost each start of Python."""
 _DIST_INFO = f"vpm_env_hook-{__version__}.dist-info"
-_HOST_INIT = (
-    b'"""What a host needs of vpm-env to load its plugins: `envbuilder.plugins`. Part of the start-up hook."""\n'
-)
+_HOST_INIT = b'''\
+"""What a program in the base needs of vpm-env: `activate`, `envbuilder.plugins`. Part of the start-up hook."""
+
+from envbuilder._join import activate
+
+__all__ = ["activate"]
+'''
 _METADATA = f"""\
 Metadata-Version: 2.1
 Name: vpm-env-hook
@@ -51,6 +67,7 @@ class Settings(NamedTuple):
 
     `command` starts this vpm-env (absolute). `trust_owner` are uids whose directories the hook trusts besides
     root's and the running user's; `trust_home` lets anybody own the home, and write to it, but not to what is in it.
+    `auto` is what to do if a build before an engine's start fails (one of `POLICIES`), "" to build nothing then.
     """
 
     home: str
@@ -58,25 +75,40 @@ class Settings(NamedTuple):
     command: tuple[str, ...]
     trust_owner: tuple[int, ...] = ()
     trust_home: bool = False
+    auto: str = ""
 
 
 def sources(base: Base, settings: Settings) -> dict[str, bytes]:
     """Return the modules: path in site-packages → content."""
     values = _values(base, settings)
     texts = {HOOK: _filled_in("_hook.py", values), ACTIVATE: _filled_in("_activate.py", values)}
+    if base.engine.serving:
+        texts[AUTO] = _filled_in("_auto.py", values)
+        texts[BUILDING] = _template("_building.py")
     if base.engine.guard_group:
         texts[GUARD] = _template("_guard.py")
+    if allow := allow_module(base.engine):
+        texts[ALLOW] = allow
+        texts[HOOK] += _ALLOWING.encode()
     if _may_bring_host_package(base):
         texts[f"{HOST_PACKAGE}/__init__.py"] = _HOST_INIT
-        texts[f"{HOST_PACKAGE}/plugins.py"] = _template("plugins.py")
+        texts |= {f"{HOST_PACKAGE}/{name}": _template(name) for name in ("_join.py", "plugins.py")}
     return texts
+
+
+def allow_module(engine: Engine) -> bytes:
+    """Return the module that sets the engine's allow-list; empty where the engine loads all plugins by itself."""
+    if engine.allow_list is None or engine.loads_unlisted:
+        return b""
+    values = {"VARIABLE": engine.allow_list, "IMPORT_NAME": engine.import_name, "GUARD": GUARD_ENTRY}
+    return _filled_in("_allow.py", values)
 
 
 def metadata(base: Base) -> dict[str, bytes]:
     """Return what stands in the dist-info but for RECORD: path in site-packages → content."""
     texts = {"INSTALLER": "vpm-env\n", "METADATA": _METADATA, "WHEEL": _WHEEL}
     if base.engine.guard_group:
-        texts["entry_points.txt"] = f"[{base.engine.guard_group}]\n{GUARD_ENTRY} = _vpm_env_guard:register\n"
+        texts["entry_points.txt"] = f"[{base.engine.guard_group}]\n{GUARD_ENTRY} = _vpm_env.guard:register\n"
     return {f"{_DIST_INFO}/{name}": text.encode() for name, text in texts.items()}
 
 
@@ -164,6 +196,11 @@ def _values(base: Base, settings: Settings) -> dict[str, object]:
         "ENTRY_MODULES": engine.entry_modules,
         "WORDS": tuple(dict.fromkeys((*INSTALLER_WORDS, *filter(None, (engine.script,)), *modules))),
         "COMMAND": settings.command,
+        "AUTO": settings.auto,
+        "PYTHON": base.python,
+        "CONFIG_FOLDER": engine.name,
+        "COMMAND_MODULES": engine.command_modules,
+        "SERVING": engine.serving,
     }
 
 

@@ -8,12 +8,14 @@ from envbuilder.console import Table
 from envbuilder.planning import counted, size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from envbuilder.console import Console
     from envbuilder.going import Item
     from envbuilder.keeping import Marked
     from envbuilder.profile import Profile
     from envbuilder.removal import Removed
-    from envbuilder.startup import HookStatus
+    from envbuilder.startup import HookStatus, Installed
     from envbuilder.sweep import Swept, Verified
 
 
@@ -28,12 +30,40 @@ def show_hook(hook: HookStatus, as_json: bool, console: Console) -> None:
         console.hint("run `vpm-env hook install`")
 
 
+def show_hook_installed(installed: Installed, as_json: bool, console: Console) -> None:
+    """Show where a hook was put."""
+    if as_json:
+        console.json({"action": "install", "folder": installed.folder, "files": list(installed.files)})
+        return
+    console.say(f"installed the hook in `{installed.folder}`")
+
+
+def show_hook_removed(paths: Sequence[str], as_json: bool, console: Console) -> None:
+    """Show what of a hook was removed."""
+    if as_json:
+        console.json({"action": "uninstall", "removed": list(paths)})
+        return
+    for path in paths:
+        console.say(f"removed {path}")
+    if not paths:
+        console.say("the base has no hook; nothing to remove")
+
+
+def show_hook_texts(texts: Mapping[str, str], as_json: bool, console: Console) -> None:
+    """Show what a hook would be, each file under its path."""
+    if as_json:
+        console.json({"action": "show", "files": [{"path": path, "text": text} for path, text in texts.items()]})
+        return
+    console.data("\n".join(f"# {path}\n{text}" for path, text in texts.items()))
+
+
 def show_swept(swept: Swept, dry_run: bool, as_json: bool, console: Console) -> None:
     """Show what gc took, or would take, and why."""
     if as_json:
         record = {name: getattr(swept, name) for name in swept.__slots__ if name != "items"}
         items = [{name: getattr(item, name) for name in item.__slots__} for item in swept.items]
-        console.json({"dry_run": dry_run, **record, "items": items})
+        generations = [entry._asdict() for entry in swept.generations]
+        console.json({"dry_run": dry_run, **record, "generations": generations, "items": items})
         return
     rows = [(item.kind, _shown_name(item), size_text(item.bytes), item.why) for item in swept.items]
     if rows:
@@ -106,8 +136,12 @@ def _sound(verified: Verified) -> str:
     return f"{len(verified.damage)} damaged" if verified.damage else "all as they were made"
 
 
-def show_removed(removed: Removed, dry_run: bool, console: Console) -> None:
+def show_removed(removed: Removed, dry_run: bool, as_json: bool, console: Console) -> None:
     """Show what uninstall took, and what is left."""
+    if as_json:
+        record = {"removed": list(removed.paths), "bytes": removed.bytes, "left": list(removed.left)}
+        console.json({"dry_run": dry_run, **record})
+        return
     verb = "would remove" if dry_run else "removed"
     for path in removed.paths:
         console.say(f"{verb} {path}")

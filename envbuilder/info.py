@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import __version__, indexes, pipconf, process, startup
 from envbuilder.base import describe
 from envbuilder.config import read
 from envbuilder.errors import VpmError
-from envbuilder.fs import names_in
-from envbuilder.ledger import occupied
+from envbuilder.ledger import shares
 from envbuilder.scope import home, scope
 from envbuilder.uv import find_uv
 
@@ -25,14 +23,13 @@ if TYPE_CHECKING:
 
 _HOME_RULES = ("VPM_ENV_HOME", "VLLM_PLUGIN_REGISTRY_DIR")
 _CONFIG_RULES = ("VPM_ENV_CONFIG", "VLLM_PLUGIN_CONFIG")
-_PARTS = ("store", "overlays", "profiles", "sources", "cache", "trash", "tmp")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Info:
     """What there is; a thing that is missing is None, and `troubles` say why, a sentence each.
 
-    `parts` is folder of the home → bytes on disk, `free` are the bytes left on its file system. `sources` are
+    `parts` is as `ledger.shares` says, `free` are the bytes left on the home's file system. `sources` are
     `(what, where from)`: indexes and links, without credentials. `hook` is `none`, `intact`, `stale` (of another
     version, or changed) or `elsewhere` (for another home or profile).
     """
@@ -69,7 +66,7 @@ def info(options: Options, env: Environment) -> Info:
         uv_version=uv_version,
         home=layout.home,
         home_rule=_home_rule(options, env),
-        parts={name: occupied([join(layout.home, name)]) for name in names_in(layout.home) if name in _PARTS},
+        parts=shares(layout.home),
         free=_free(layout.home),
         profile=found.profile_name if found else None,
         config_file=found.config_file if found else None,

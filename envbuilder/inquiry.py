@@ -7,41 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.answer import Answer, Question, Unsolvable, ask, requirements_of, requirers
-from envbuilder.indexes import without_credentials
-from envbuilder.names import normalized
-from envbuilder.stubs import applies, parsed, without_bounds
+from envbuilder.bounds import Bound, applies, parsed
+from envbuilder.stubs import without_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from packaging.requirements import Requirement
-
     from envbuilder.base import Base
     from envbuilder.config import Plugin
     from envbuilder.uv import Uv
-
-
-class Bound(NamedTuple):
-    """One requirement in a set: who has it, and what it says."""
-
-    requirer: str
-    requirement: Requirement
-
-    @property
-    def name(self) -> str:
-        """Return the normalized name of what is required."""
-        return normalized(self.requirement.name)
-
-    @property
-    def text(self) -> str:
-        """Spell it without extras and markers: `vllm>=0.15,<0.17`."""
-        if self.requirement.url:
-            return f"{self.name} @ {without_credentials(self.requirement.url)}"
-        return self.name + ",".join(sorted(map(str, self.requirement.specifier), key=_lower_bounds_first))
-
-    def allows(self, version: str) -> bool:
-        """Tell whether a version satisfies it; none satisfies a URL."""
-        return not self.requirement.url and self.requirement.specifier.contains(version, prereleases=True)
 
 
 class World(NamedTuple):
@@ -123,7 +97,3 @@ def bounds_on(inquiry: Inquiry, name: str, plugin: str, world: World) -> Iterato
 def spelled(chain: Iterable[str], world: World) -> tuple[str, ...]:
     """Add to each package of a chain its version in `world`."""
     return tuple(f"{name} {world.answer.versions.get(name, '')}".rstrip() for name in chain)
-
-
-def _lower_bounds_first(specifier: str) -> tuple[bool, bool, str]:
-    return specifier[0] == "!", specifier[0] == "<", specifier

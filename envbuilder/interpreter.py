@@ -78,13 +78,29 @@ def _named(rule: str, path: str | None) -> Look:
     named = abspath(expanduser(path))
     python = _python_in(named) if isdir(named) else named
     if python is None or not (isfile(python) and os.access(python, os.X_OK)):
+        if _is_forbidden(named):
+            raise BaseError(f"{rule} names `{path}`, which this user may not execute: permission denied")
         raise BaseError(f"{rule} names `{path}`, which is no interpreter and no folder of one", looked_at=())
     return Look(rule, python, "found")
 
 
+def _is_forbidden(path: str) -> bool:
+    """Tell whether a path, or the interpreter in a folder, is out of this user's reach."""
+    for candidate in (path, join(path, "bin", "python")):
+        try:
+            os.stat(candidate)
+        except PermissionError:
+            return True
+        except OSError:
+            continue
+        if not os.access(candidate, os.X_OK):
+            return True
+    return False
+
+
 def _own() -> Look:
     rule = "the interpreter that runs vpm-env"
-    names = {name for engine in ENGINES for name in engine.distributions}
+    names = {name for engine in ENGINES for name in engine.installed_names}
     held = any(_dist_name(entry) in names for folder in sys.path if isdir(folder) for entry in os.listdir(folder))
     return Look(rule, sys.executable, "found") if held else Look(rule, None, f"`{sys.executable}` has no engine")
 
@@ -172,10 +188,14 @@ def _memory(interpreter: Interpreter, layout: Layout, engine: str | None) -> str
     return join(layout.cache, "bases", f"{sha256_of([FORMAT, interpreter.python, engine])[:16]}.json")
 
 
+def watched(python: str, facts: dict[str, Any]) -> list[str]:
+    """Name the files and folders that a base's facts depend on."""
+    return [python, join(facts["prefix"], "pyvenv.cfg"), *facts["path"], *facts["site_dirs"]]
+
+
 def _stats(python: str, facts: dict[str, Any]) -> list[list[int] | None]:
     """Fingerprint what the facts depend on. Change times are included because image layers normalise mtimes."""
-    paths = [python, join(facts["prefix"], "pyvenv.cfg"), *facts["path"], *facts["site_dirs"]]
-    return [_stat(path) for path in paths]
+    return [_stat(path) for path in watched(python, facts)]
 
 
 def _stat(path: str) -> list[int] | None:

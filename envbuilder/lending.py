@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 
 
 def lenders(homes: Iterable[str], own: Layout, report: Reporter) -> tuple[str, ...]:
-    """Return those of `homes` that can lend; the others are told, and no reason to stop: everything can be fetched."""
-    usable = []
+    """Return those of `homes` that can lend, and what lends to `own` already.
+
+    The others are told, and no reason to stop: everything can be fetched.
+    """
+    usable = list(own.stores)
     for home in homes:
         reason = _unfit(Layout(home))
         if reason:
             report.warn(f"the store `{home}` is not used: it {reason}")
-        elif home != own.home:
+        elif home not in (own.home, *own.stores):
             usable.append(home)
     return tuple(usable)
+
+
+def can_lend(other: Layout) -> bool:
+    """Tell whether packages may be linked to that lie in `other`."""
+    return not _unfit(other)
 
 
 def _unfit(other: Layout) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import fs
 from envbuilder import lock as locks
+from envbuilder import profile as profiles
 from envbuilder.paths import lock_name
 
 if TYPE_CHECKING:
@@ -25,8 +26,16 @@ def previous(config: Config, base: Base, profile: Profile) -> tuple[Lock | None,
     lock = locks.read(beside)
     ours = lock is None or is_for(lock, base)
     if ours and (exists(beside) or os.access(dirname(beside), os.W_OK)):
-        return lock, beside
+        return _own(lock, base, profile) or lock, beside
     return locks.read(in_home), in_home
+
+
+def _own(lock: Lock | None, base: Base, profile: Profile) -> Lock | None:
+    """Return the base's own last lock where another engine in its place has left its lock beside the config."""
+    if lock is None or lock.base.get("prefix") != base.prefix or lock.base.get("key") == base.key:
+        return None
+    newest = profiles.newest(profile)
+    return locks.read(profile.file(newest.number, "pylock.toml")) if newest else None
 
 
 def is_for(lock: Lock, base: Base) -> bool:
@@ -39,7 +48,8 @@ def is_for(lock: Lock, base: Base) -> bool:
 def write(job: Job, profile: Profile, lock: Lock) -> str:
     """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
     text, in_home = locks.dump(lock), join(profile.path, lock_name(job.config.file))
-    if job.previous is not None and locks.dump(job.previous) == text:
+    before = locks.read(job.lock_file)
+    if before is not None and locks.dump(before) == text:
         return job.lock_file
     for path in dict.fromkeys((job.lock_file, in_home)):
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import build, editable, fs, inputs, unpack
+from envbuilder import build, declaration, editable, fs, inputs, unpack
 from envbuilder.digest import sha256_of
 from envbuilder.errors import PackageError
 from envbuilder.lock import LockedPackage, package_record
@@ -79,7 +79,8 @@ def of_source(source: Source, plugin: Plugin, *, base: Base, uv: Uv) -> Order:
         check_members(wheel, package=plugin.name)
         prefix = join(scratch, "prefix")
         build.install_wheel(wheel, prefix, base=base, uv=uv, scratch=scratch, plugin=plugin.name)
-        made = unpack.take(prefix, target, package=plugin.name, source=_origin(source))
+        declared = declaration.file_in(source.path) if source.kind == "tree" else None
+        made = unpack.take(prefix, target, package=plugin.name, source=_origin(source), declared=declared)
         if source.editable_root is None:
             return made
         return editable.detach(target, made, copy=source.path, members=source.members, root=source.editable_root)

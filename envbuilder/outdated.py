@@ -12,10 +12,11 @@ from envbuilder.assembly import assemble
 from envbuilder.base import describe
 from envbuilder.config import PyPI
 from envbuilder.graph import graph_of
+from envbuilder.guest import lodged
 from envbuilder.job import Job, Request
 from envbuilder.names import normalized
 from envbuilder.revision import revision
-from envbuilder.scope import make_home, profile_of
+from envbuilder.scope import profile_of
 from envbuilder.uv import configure
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ def outdated(found: Scope, config: Config, *, offline: bool, report: Reporter) -
     """
     base = describe(found.interpreter, found.layout, found.env, engine=config.engine)
     current = revision(profile_of(found, base), None)
-    make_home(found.layout)
-    job = _job(found, config, base, current, offline=offline, report=report)
-    fits = {package.name: package for package in assemble(job).lock.packages}
     locked = {package.name: package for package in (current.lock.packages if current.lock else ())}
-    with report.stage("looking for newer versions"):
-        newest, unknown = _newest([package for package in locked.values() if _source(package) == INDEX], job)
+    with lodged(found) as at:
+        job = _job(at, config, base, current, offline=offline, report=report)
+        fits = {package.name: package for package in assemble(job).lock.packages}
+        with report.stage("looking for newer versions"):
+            newest, unknown = _newest([package for package in locked.values() if _source(package) == INDEX], job)
     graph = graph_of(current, base, config) if current.manifest else None
     rows = (_row(package, fits.get(name), newest.get(name)) for name, package in sorted(locked.items()))
     return Outdated(

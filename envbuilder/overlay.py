@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from envbuilder.paths import Layout
 
 MANIFEST = "overlay.json"
+_HEX = frozenset("0123456789abcdef")
 LEASE = ".lease"
 OVERRIDE = "override"
 _FARM_DEPTH = 6
@@ -106,10 +107,11 @@ def python(layout: Layout, base_key: str, digest: str) -> str:
 
 
 def all_overlays(layout: Layout) -> Iterator[tuple[str, str]]:
-    """Name every overlay directory, finished or not: `(base key, digest)`."""
+    """Name every overlay directory, finished or not: `(base key, digest)`; what else lies there is not ours."""
     for base_key in fs.names_in(layout.overlays):
         for digest in fs.names_in(join(layout.overlays, base_key)):
-            yield base_key, digest
+            if (len(base_key), len(digest)) == (12, 64) and _HEX.issuperset(base_key + digest):
+                yield base_key, digest
 
 
 def discard(layout: Layout, base_key: str, digest: str, *, until: float = 0.0) -> bool:

@@ -64,6 +64,11 @@ class Layout(NamedTuple):
         return join(self.home, "sources")
 
     @property
+    def registry(self) -> str:
+        """What is current, for readers of the format that `registry` writes."""
+        return join(self.home, "registry.json")
+
+    @property
     def flocks(self) -> str:
         return join(self.home, "flocks")
 
@@ -84,6 +89,10 @@ class Layout(NamedTuple):
     def cache(self) -> str:
         """What may be deleted at any time: base facts, skeletons, uv's cache when the user's is not writable."""
         return join(self.home, "cache")
+
+    def start(self, profile: str, base_key: str) -> str:
+        """Where it is noted what an engine's start must find as it was, to build nothing."""
+        return join(self.cache, "starts", f"{base_key}-{profile}")
 
     def package(self, key: str) -> str:
         return join(self.store, key)

@@ -6,7 +6,7 @@ import sys
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lockfile, overlay, process, store
+from envbuilder import fs, lockfile, overlay, process, registry, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from envbuilder.followup import Ran
     from envbuilder.lock import Lock
     from envbuilder.manifest import Manifest
-    from envbuilder.planning import Change
+    from envbuilder.planning import Difference
     from envbuilder.profile import Generation, Profile
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
@@ -44,31 +44,52 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
     `config` is read from the file in scope, unless a dry run has one that is not written yet.
     """
     config = config or read_config(found)
+    if request.dry_run:
+        return _preview(found, config, request, report)
     make_home(found.layout)
-    if config.min_free and not request.dry_run:
+    if config.min_free:
         from envbuilder.sweep import make_room  # few configs ask for it
 
         make_room(found.layout, config.min_free, report)
     base = describe(found.interpreter, found.layout, found.env, engine=config.engine)
+    if warning := registry.warning_of_manager(base):
+        report.warn(warning)
     profile = profile_of(found, base)
     _require_known(request.upgrade, config, profile)
     with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
         job = _job(found, config, base, profile, request, report)
-        assembled = assemble(job)
-        changes = planned(profile, _contents(assembled))
+        with registry.telling_failures(profile, config):
+            assembled = assemble(job)
+        difference = planned(profile, _contents(assembled), assembled.manifest)
         if assembled.manifest is None:
-            return _plan(job, profile, assembled, changes)
+            return _plan(job, profile, assembled, difference)
         draft = _draft(job, assembled.manifest, assembled.lock, lockfile.write(job, profile, assembled.lock))
         with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
             done = commit(profile, draft, switch=request.switch, force=request.force)
-        if done.kind == "switched":
+        if request.switch:
             _renew_hook(job, profile)
         _remember(found, job, draft)
     ran = followed(profile, done, env=found.env, report=report)
-    return _outcome(done, job, assembled.manifest, changes, ran)
+    return _outcome(done, job, assembled.manifest, difference, ran)
 
 
-def _plan(job: Job, profile: Profile, assembled: Assembled, changes: tuple[Change, ...]) -> Outcome:
+def _preview(found: Scope, config: Config, request: Request, report: Reporter) -> Outcome:
+    """Say what a build would change; a home that this user may not write to, or that is not there, is no obstacle."""
+    from envbuilder.guest import lodged, undisturbed  # only dry runs pay for it
+
+    with lodged(found) as at:
+        base = describe(found.interpreter, at.layout, found.env, engine=config.engine)
+        if warning := registry.warning_of_manager(base):
+            report.warn(warning)
+        profile = profile_of(found, base)
+        _require_known(request.upgrade, config, profile)
+        with undisturbed(profile, at, report.waiting):
+            job = _job(at, config, base, profile, request, report)
+            assembled = assemble(job)
+            return _plan(job, profile, assembled, planned(profile, _contents(assembled), assembled.manifest))
+
+
+def _plan(job: Job, profile: Profile, assembled: Assembled, difference: Difference) -> Outcome:
     number = profiles.current(profile)
     wheels = {locked.name: locked.wheels for locked in assembled.lock.packages if locked.name not in assembled.packages}
     sizes = {name: [wheel["size"] for wheel in of_one if "size" in wheel] for name, of_one in wheels.items()}
@@ -76,8 +97,9 @@ def _plan(job: Job, profile: Profile, assembled: Assembled, changes: tuple[Chang
         kind="planned",
         generation=None,
         before=profiles.read(profile, number) if number is not None else None,
+        digest=assembled.manifest.digest if assembled.manifest else None,
         base_key=profile.base_key,
-        changes=changes,
+        difference=difference,
         notes=job.config.notes,
         provided=assembled.lock.provided,
         ignored=assembled.lock.ignored,
@@ -86,15 +108,14 @@ def _plan(job: Job, profile: Profile, assembled: Assembled, changes: tuple[Chang
     )
 
 
-def _outcome(
-    done: Committed, job: Job, manifest: Manifest, changes: tuple[Change, ...], ran: tuple[Ran, ...]
-) -> Outcome:
+def _outcome(done: Committed, job: Job, manifest: Manifest, difference: Difference, ran: tuple[Ran, ...]) -> Outcome:
     return Outcome(
         kind=done.kind,
         generation=done.generation,
         before=done.before,
+        digest=manifest.digest,
         base_key=job.base.key,
-        changes=changes,
+        difference=difference,
         notes=job.config.notes,
         provided=manifest.provided,
         ignored=manifest.ignored,
@@ -123,6 +144,7 @@ def _renew_hook(job: Job, profile: Profile) -> None:
             command=(sys.executable, "-m", "envbuilder"),
             trust_owner=hook.trust_owner,
             trust_home=hook.trust_home,
+            auto=hook.auto,
         )
         job.report.note("the base was upgraded: its hook was written again")
     except BaseError as error:
@@ -238,6 +260,7 @@ def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
         "base_digest": job.base.digest,
         "lock_file": lock_file,
         "lock_sha256": file_digest(lock_file),
+        "plugins": registry.wanted(job.config),
         "local_sources": {
             plugin.name: [plugin.source.path, plugin.source.editable, _fingerprint(plugin.source, job)]
             for plugin in job.config.enabled

@@ -46,7 +46,7 @@ def _info_lines(found: Info) -> Iterator[tuple[str, str]]:
 
 
 def _size_line(found: Info) -> str:
-    parts = [f"{name} {size_text(size)}" for name, size in sorted(found.parts.items()) if size]
+    parts = [f"{name} {size_text(size)}" for name, size in found.parts.items() if size]
     told = f"{size_text(sum(found.parts.values()))} ({', '.join(parts)})" if parts else size_text(0)
     return f"{told}, {size_text(found.free)} free" if found.free is not None else told
 

@@ -30,6 +30,18 @@ class Change(NamedTuple):
         return arrow + content + (f", {signed_size(self.size)}" if self.size else "")
 
 
+class Difference(NamedTuple):
+    """How two sets differ: in packages, and in what of the base they rely on."""
+
+    packages: tuple[Change, ...]
+    facts: tuple[Change, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """Say it, a line each."""
+        return [str(change) for change in self.packages] + [str(fact) for fact in self.facts]
+
+
 def changes(
     before: dict[str, tuple[str, str, int]], after: dict[str, tuple[str, str, int | None]]
 ) -> tuple[Change, ...]:

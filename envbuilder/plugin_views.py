@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.console import Table
@@ -24,7 +25,9 @@ def show_listing(found: Revision, listing: Listing, *, export: bool, as_json: bo
     if listing.variable is None:
         console.say(f"the engine `{listing.engine.name}` has no allow-list that is known: its host decides what loads")
         return
-    console.data(f"export {listing.variable}='{listing.value}'")
+    console.data(f"export {listing.variable}={quote(listing.value)}")
+    for name in listing.unlistable:
+        console.warn(f"`{name}` cannot be listed in {listing.variable}, because it holds a comma")
     if not export:
         _tell(listing, listing.variable, console)
 
@@ -55,9 +58,9 @@ def _tell(listing: Listing, variable: str, console: Console) -> None:
     if listing.present == listing.value:
         console.say(f"{variable} has this value already")
         return
-    now = "not set" if listing.present is None else f"`{listing.present}`"
-    need = "the set needs this value" if listing.needed else "everything of the set loads as it is"
-    console.say(f"{variable} is {now}: {need}")
+    now = "is not set" if listing.present is None else f"is `{listing.present}`" if listing.present else "is empty"
+    need = "the set needs the value above" if listing.needed else "everything of the set loads as it is"
+    console.say(f"{variable} {now}: {need}")
     if listing.engine.list_note:
         console.say(f"note: {listing.engine.list_note}")
 
@@ -72,6 +75,7 @@ def _listing_record(found: Revision, listing: Listing) -> dict[str, Any]:
         "value": listing.value,
         "needed": listing.needed,
         "unknown": [{"name": name, "near": near} for name, near in listing.unknown],
+        "unlistable": list(listing.unlistable),
         "without_entry_points": list(listing.silent),
         "entry_points": [
             {

@@ -5,7 +5,8 @@ record), `N.plugins.yaml` and `N.pylock.toml`; and `order.json` and `current`. T
 collected, so a collected set can be rebuilt. Numbers only rise.
 
 A switch is: `order.json`, then `current` by one rename. `order.json` keeps the order before and after, so whichever
-of the two a crash leaves `current` at, the order that fits it is there.
+of the two a crash leaves `current` at, the order that fits it is there. Of the default profile, what is kept as
+`N.registry` becomes the home's `registry.json` too, which the room `registry` writes and mends.
 
 This module is on `rollback`'s path: no dataclass, no pathlib.
 """
@@ -19,8 +20,8 @@ from contextlib import contextmanager
 from os.path import basename, isfile, join
 
 from envbuilder import fs
-from envbuilder.digest import is_sealed, sealed
-from envbuilder.errors import HomeError, ProfileError
+from envbuilder.digest import is_sealed, sealed, sha256_bytes
+from envbuilder.errors import HomeError, NoSuchGeneration, ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     OnWait = Callable[[str, float], None] | None
 
 FORMAT = 1
+DEFAULT = "default"
+REGISTRY_HEAD = b'{"vpm_env": {'
+"""How a `registry.json` begins that is ours: its first line says what it is about, and has the digest of the rest."""
 STATES = ("untried", "good", "bad")
 _REMEMBERED_SWITCHES = 10_000
 
@@ -53,7 +57,7 @@ class Profile(NamedTuple):
         return join(self.path, "current")
 
     def file(self, number: int, suffix: str) -> str:
-        """Name a generation's file: `json`, `plugins.yaml` or `pylock.toml`."""
+        """Name a generation's file: `json`, `plugins.yaml`, `pylock.toml` or `registry`."""
         return join(self.path, "generations", f"{number}.{suffix}")
 
     def pointer(self, number: int) -> str:
@@ -92,6 +96,14 @@ class Order(NamedTuple):
     numbers: list[int]
     held: bool
     switches: list[list[Any]]
+
+
+class Registered(NamedTuple):
+    """What a `registry.json` of ours says is current; `has_failed` says that it tells of a build that failed since."""
+
+    base_key: str
+    generation: int | None
+    has_failed: bool
 
 
 def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> AbstractContextManager[None]:
@@ -143,7 +155,7 @@ def read(profile: Profile, number: int) -> Generation:
             raise HomeError(home=profile.layout.home, reason="is newer than this vpm-env", hint="upgrade vpm-env")
         return Generation(**record)
     except FileNotFoundError:
-        raise ProfileError(
+        raise NoSuchGeneration(
             f"the profile `{profile.name}` has no generation {number}", hint="see `vpm-env history`"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -218,10 +230,56 @@ def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[
     }
     fs.write_json(join(profile.path, "order.json"), sealed(record))
     fs.replace_symlink(profile.current, f"generations/{number}")
+    register(profile, number)
+
+
+def register(profile: Profile, number: int) -> None:
+    """Let `registry.json` be what is kept of a generation of the default profile; one that is not ours stays.
+
+    Whatever keeps it from that leaves it stale, and `is_registered` sees that.
+    """
+    if profile.name != DEFAULT:
+        return
+    try:
+        if is_ours(profile.layout.registry):
+            content = _content(profile.file(number, "registry"))
+            fs.write_atomic(profile.layout.registry, content, synced=False)
+    except OSError:
+        pass
+
+
+def is_ours(path: str) -> bool:
+    """Tell whether nothing would be lost with this `registry.json`: there is none, or we wrote it."""
+    return _content(path)[: len(REGISTRY_HEAD)] in (REGISTRY_HEAD, b"")
+
+
+def registered(layout: Layout) -> Registered | None:
+    """Return what `registry.json` says; None where there is none, or it is not as we wrote it."""
+    try:
+        head, _, rest = _content(layout.registry).partition(b"\n")
+        said = json.loads(head.rstrip(b",") + b"}")["vpm_env"]
+        found = Registered(str(said["base"]), said["generation"], said["failed"])
+        return found if said["sha256"] == sha256_bytes(rest) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_registered(layout: Layout, *, with_failures: bool = True) -> bool:
+    """Tell whether `registry.json` says what is current, for the base that it is about.
+
+    Unless `with_failures`, it must not tell of a build that failed since: one has succeeded.
+    """
+    said = registered(layout)
+    if said is None:
+        return not os.path.isdir(join(layout.profiles, DEFAULT))
+    is_told = with_failures or not said.has_failed
+    return is_told and said.generation == current(Profile(layout, DEFAULT, said.base_key))
 
 
 def rollback_order(profile: Profile, to: int | None = None) -> list[int]:
-    """Return the order after a rollback: past bad generations, or back to `to`; its last is the target.
+    """Return the order after a rollback: past bad generations and the set that is left, or back to `to`.
+
+    Its last is the target.
 
     Raise `ProfileError` when there is nothing to go back to.
     """
@@ -231,13 +289,19 @@ def rollback_order(profile: Profile, to: int | None = None) -> list[int]:
         at = _last_index(numbers_then, to)
         return numbers_then[: at + 1] if at is not None else _pushed(numbers_then, to)
     rest = numbers_then[:-1]
-    while rest and (rest[-1] == numbers_then[-1] or read(profile, rest[-1]).state == "bad"):
+    left = read(profile, numbers_then[-1]).digest if rest else ""
+    while rest and _is_passed(read(profile, rest[-1]), left):
         rest = rest[:-1]
     if not rest:
         raise ProfileError(
             f"the profile `{profile.name}` has no earlier generation to roll back to", hint="see `vpm-env history`"
         )
     return rest
+
+
+def _is_passed(generation: Generation, left: str) -> bool:
+    """Tell whether a rollback goes past a generation: a bad one, or one that is the very set that is left."""
+    return generation.state == "bad" or generation.digest == left
 
 
 def rollback_target(profile: Profile) -> int | None:
@@ -249,8 +313,11 @@ def rollback_target(profile: Profile) -> int | None:
 
 
 def mark(profile: Profile, number: int, *, state: str) -> None:
-    """Set a generation's state."""
-    rewrite(profile, read(profile, number)._replace(state=state))
+    """Set a generation's state, and that of all others that are the same set."""
+    digest = read(profile, number).digest
+    for generation in generations(profile):
+        if generation.digest == digest:
+            rewrite(profile, generation._replace(state=state))
 
 
 def is_on_disk(profile: Profile, generation: Generation) -> bool:
@@ -270,6 +337,15 @@ def all_profiles(layout: Layout) -> Iterator[Profile]:
     for name in fs.names_in(layout.profiles):
         for base_key in fs.names_in(join(layout.profiles, name)):
             yield Profile(layout=layout, name=name, base_key=base_key)
+
+
+def _content(path: str) -> bytes:
+    """Read a file; nothing where there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return b""
 
 
 def _point(profile: Profile, number: int, digest: str) -> None:

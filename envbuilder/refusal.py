@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder.answer import Answer, Unsolvable
+from envbuilder.bounds import Bound, applies, parsed
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict
-from envbuilder.inquiry import Bound, bounds_of, bounds_on, chain_to, spelled
-from envbuilder.stubs import applies, parsed
+from envbuilder.inquiry import bounds_of, bounds_on, chain_to, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

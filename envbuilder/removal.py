@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from os.path import isdir, join
+from os.path import join
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, gc, overlay, startup
 from envbuilder import profile as profiles
 from envbuilder.base import describe
+from envbuilder.belongings import belongings, is_home
 from envbuilder.errors import BaseError, HomeError
 from envbuilder.interpreter import Interpreter
 from envbuilder.paths import lock_name
@@ -18,18 +20,6 @@ from envbuilder.scope import home, scope
 if TYPE_CHECKING:
     from envbuilder.paths import Environment, Layout
     from envbuilder.scope import Options
-
-_OURS = (
-    "cache",
-    "flocks",
-    "format",
-    "overlays",
-    "profiles",
-    "sources",
-    "store",
-    "tmp",
-    "trash",
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +38,7 @@ def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
     put there stay, and so do the config, its lock, and the hooks of other bases.
     """
     layout = home(options, env)
-    ours = _ours(layout)
+    ours, strange = _divided(layout)
     _require_unused(layout)
     left: list[str] = []
     hook: tuple[str, ...] = ()
@@ -65,9 +55,9 @@ def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
     freed = gc.freed(ours)
     if not dry_run:
         for path in ours:
-            fs.remove_tree(path)
+            fs.remove_tree(path, within=layout.home)
         fs.remove_empty_dir(layout.home)
-    left += [join(layout.home, name) for name in fs.names_in(layout.home) if name not in _OURS]
+    left += strange
     return Removed(paths=(*hook, *ours), bytes=freed, left=tuple(left))
 
 
@@ -94,16 +84,20 @@ def _other_hooks(layout: Layout, env: Environment, own_prefix: str) -> list[str]
         except BaseError:
             continue
         if hook.installed and hook.home == layout.home:
-            told.append(f"the hook in `{hook.folder}`: `vpm-env hook uninstall --base {python}` removes it")
+            told.append(f"the hook in `{hook.folder}`: `vpm-env hook uninstall --base {quote(python)}` removes it")
     return sorted(set(told))
 
 
-def _ours(layout: Layout) -> list[str]:
-    if isdir(layout.home) and os.listdir(layout.home) and not os.path.exists(layout.format):
+def _divided(layout: Layout) -> tuple[list[str], list[str]]:
+    """Divide the home into what is ours, the `format` file last, and what is not."""
+    if not is_home(layout) and fs.names_in(layout.home):
         raise HomeError(home=layout.home, reason="was not made by vpm-env: it has no `format` file")
+    ours, strange = belongings(layout)
+    if layout.registry in ours and not profiles.is_ours(layout.registry):
+        ours.remove(layout.registry)
+        strange.append(layout.registry)
     # The format file goes last: a removal that was interrupted is gone on with by the next.
-    names = [name for name in fs.names_in(layout.home) if name in _OURS]
-    return [join(layout.home, name) for name in sorted(names, key=lambda name: name == "format")]
+    return sorted(ours, key=lambda path: path == layout.format), strange
 
 
 def _configs(config_file: str | None) -> list[str]:

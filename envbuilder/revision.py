@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envbuilder import gc, overlay
+from envbuilder import gc, overlay, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.config import of_content
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from envbuilder.config import Config
     from envbuilder.lock import Lock
     from envbuilder.manifest import Manifest
-    from envbuilder.paths import Environment, Layout
+    from envbuilder.paths import Environment
     from envbuilder.profile import Generation, Profile
 
 
@@ -61,8 +61,8 @@ class Revision:
 class Sizes:
     """Bytes of a generation that is on disk.
 
-    `files` is what its packages' files add up to; `disk` the space that they and the overlay take, files with several
-    names counted once; `own` the part that nothing else needs: what collecting it would free.
+    `files` is what its packages' files add up to; `disk` the space that `paths` take, files with several names
+    counted once; `own` the part that nothing else needs: what collecting it would free.
     """
 
     files: int
@@ -93,21 +93,27 @@ def sizes(found: Revision) -> Sizes | None:
     """Measure a generation; None where its overlay is not on disk."""
     if found.manifest is None:
         return None
-    paths = [found.overlay, *_packages(found.profile.layout, found.keys)]
     files = sum(member.size for member in found.manifest.members)
-    return Sizes(files=files, disk=occupied(paths), own=gc.freed(own_paths(found)))
+    return Sizes(files=files, disk=occupied(paths(found)), own=gc.freed(own_paths(found)))
+
+
+def paths(found: Revision) -> list[str]:
+    """Return what is on disk for its sake: its pointer, its overlay, its packages, and what leads to those."""
+    return _paths(found, found.keys)
 
 
 def own_paths(found: Revision) -> list[str]:
-    """Return its overlay and packages as far as no other generation's overlay needs them."""
+    """Return its `paths` as far as no other generation needs them: what gc would take with it."""
     layout, own = found.profile.layout, (found.profile.base_key, found.generation.digest)
-    if found.manifest is None or _is_shared(found):
+    if found.manifest is None:
         return []
+    if _is_shared(found):
+        return [_pointer(found)]
     needed: set[str] = set()
     for base_key, digest in gc.live_overlays(layout, ()):
         manifest = overlay.get(layout, base_key, digest) if (base_key, digest) != own else None
         needed |= {member.key for member in manifest.members} if manifest else set()
-    return [found.overlay, *_packages(layout, found.keys - needed)]
+    return _paths(found, found.keys - needed)
 
 
 def _current(profile: Profile) -> Generation:
@@ -128,5 +134,11 @@ def _is_shared(found: Revision) -> bool:
     )
 
 
-def _packages(layout: Layout, keys: Iterable[str]) -> list[str]:
-    return [layout.package(key) for key in sorted(keys)]
+def _paths(found: Revision, keys: Iterable[str]) -> list[str]:
+    layout, traces = found.profile.layout, store.traces(found.profile.layout)
+    packages = [path for key in sorted(keys) for path in (*traces.get(key, ()), layout.package(key))]
+    return [_pointer(found), found.overlay, *packages]
+
+
+def _pointer(found: Revision) -> str:
+    return found.profile.pointer(found.generation.number)

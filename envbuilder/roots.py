@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envbuilder import gc, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.errors import UsageError
-from envbuilder.ledger import occupied
+from envbuilder.ledger import Ledger
 from envbuilder.overlay import LEASE
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from envbuilder.gc import Policy
     from envbuilder.paths import Layout
 
-SHORTEST = 4
 _LISTED = 5
 _LOCKED = re.compile(r"\bFLOCK\s+ADVISORY\s+READ\s+(?P<pid>\d+)\s+(?P<major>\w+):(?P<minor>\w+):(?P<inode>\d+)\b")
 
@@ -38,7 +37,10 @@ class Holder(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """An overlay (named by digest) or a package (by key), who keeps it, and the bytes that it takes on disk."""
+    """An overlay (named by digest) or a package (by key), who keeps it, and what gc would say that it frees.
+
+    `bytes` on disk go with it; with a package when the overlays that have it went before.
+    """
 
     kind: str
     name: str
@@ -57,23 +59,16 @@ def why_kept(layout: Layout, text: str, policy: Policy) -> tuple[Kept, ...]:
     Several may be meant, of several bases or versions. Raise `UsageError` where nothing on disk is.
     """
     overlays = list(overlay.all_overlays(layout))
-    meant = [entry for entry in overlays if len(text) >= SHORTEST and entry[1].startswith(text.lower())]
-    packages = [key for key in store.keys(layout) if _is_meant(text, key)]
-    if text.isdigit() and not meant and not packages:
-        numbered = {
-            (profile.base_key, profiles.read(profile, int(text)).digest)
-            for profile in profiles.all_profiles(layout)
-            if int(text) in profiles.numbers(profile)
-        }
-        meant = [entry for entry in overlays if entry in numbered]
+    meant, packages = _meant(text, layout, overlays)
     if not meant and not packages:
         raise UsageError(f"nothing in the store is called `{text}`", hint=_near(text, layout))
     now = time.time()
     holders = {entry: tuple(_holders(layout, *entry, policy, now)) for entry in overlays}
     found = [
-        Kept(kind="overlay", name=entry[1], holders=holders[entry], bytes=occupied([layout.overlay(*entry)]))
+        Kept(kind="overlay", name=entry[1], holders=holders[entry], bytes=Ledger().add(layout.overlay(*entry)))
         for entry in meant
     ]
+    traces = store.traces(layout) if packages else {}
     for key in packages:
         users = [entry for entry in overlays if key in _members(layout, *entry)]
         through = tuple(
@@ -81,15 +76,51 @@ def why_kept(layout: Layout, text: str, policy: Policy) -> tuple[Kept, ...]:
             for entry in users
             for holder in holders[entry] or (Holder("an overlay that nothing points to,", ""),)
         )
-        found.append(Kept(kind="package", name=key, holders=through, bytes=occupied([layout.package(key)])))
+        ledger = Ledger()
+        ledger.add(*(layout.overlay(*entry) for entry in users))
+        freed = ledger.add(*traces.get(key, ()), layout.package(key))
+        found.append(Kept(kind="package", name=key, holders=through, bytes=freed))
     return tuple(found)
 
 
-def _is_meant(text: str, key: str) -> bool:
-    """Tell whether `text` names a package: by the beginning of its key, its name, or name and version."""
+def _meant(text: str, layout: Layout, overlays: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Find the overlays and the packages that `text` names: as a number or a name, else as how a digest begins."""
+    keys = list(store.keys(layout))
+    generations = _numbered(int(text), layout) if text.isdigit() else set()
+    numbered = [entry for entry in overlays if entry in generations]
+    named = [key for key in keys if _is_named(text, key)]
+    if numbered or named:
+        return numbered, named
+    begun = [entry for entry in overlays if entry[1].startswith(text.lower())]
+    packages = [key for key in keys if key.startswith(text.lower())]
+    candidates = sorted({entry[1][:12] for entry in begun} | {_shown(key) for key in packages})
+    if len(candidates) > 1:
+        more = ["…"] if len(candidates) > _LISTED else []
+        raise UsageError(
+            f"`{text}` is ambiguous: {', '.join(candidates[:_LISTED] + more)} begin so", hint="write more of it"
+        )
+    return begun, packages
+
+
+def _numbered(number: int, layout: Layout) -> set[tuple[str, str]]:
+    """Return base key and digest of the generations of a number, of whatever profile and base."""
+    return {
+        (profile.base_key, profiles.read(profile, number).digest)
+        for profile in profiles.all_profiles(layout)
+        if number in profiles.numbers(profile)
+    }
+
+
+def _is_named(text: str, key: str) -> bool:
+    """Tell whether `text` names a package: by its key, its name, or name and version."""
+    rest = key.partition("-")[2]
+    return text in (key, rest) or text.lower() in (rest, rest.rpartition("-")[0])
+
+
+def _shown(key: str) -> str:
+    """Shorten a key: `3d6a7f12ab90 (demo-1.0)`."""
     digits, _, rest = key.partition("-")
-    names = {rest, rest.rpartition("-")[0]}
-    return (len(text) >= SHORTEST and (digits.startswith(text.lower()) or key == text)) or text.lower() in names
+    return f"{digits[:12]} ({rest})"
 
 
 def _holders(layout: Layout, base_key: str, digest: str, policy: Policy, now: float) -> Iterator[Holder]:

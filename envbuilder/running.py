@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from envbuilder.scope import Scope
 
 
+_TORCHRUN_PYTHON = "PYTHON_EXEC"
+"""The variable that names the interpreter of torchrun's workers; without it they have torchrun's own."""
+
+
 class Entered(NamedTuple):
-    """A generation that this process holds, its overlay, and the variables of processes that run in it."""
+    """A generation that this process holds, its overlay, and the variables of processes that run in it.
+
+    `base_folders` are where the base has interpreters and scripts.
+    """
 
     profile: str
     generation: Generation
     path: str
     variables: dict[str, str]
+    base_folders: tuple[str, ...]
 
 
 def run(found: Scope, command: list[str], *, number: int | str | None, report: Reporter) -> NoReturn:
@@ -35,7 +43,8 @@ def run(found: Scope, command: list[str], *, number: int | str | None, report: R
     The generation is the current one where `number` is None; a text names it as `switching.named` reads it. Raise
     `ProfileError` where there is none for this base as it is now.
     """
-    become(command, env=enter(found, number=number, report=report).variables)
+    entered = enter(found, number=number, report=report)
+    become(_in_set(command, entered), env=entered.variables)
 
 
 def become(command: list[str], *, env: Mapping[str, str]) -> NoReturn:
@@ -66,7 +75,44 @@ def enter(found: Scope, *, number: int | str | None, report: Reporter) -> Entere
     for change in drifted(manifest, base, generation.number):
         report.warn(f"the base has changed: {change}; `vpm-env build` makes a set for it")
     variables = environment_for(path, base.scripts, f"{base.key}:{generation.digest}", found.env.variables)
-    return Entered(profile.name, generation, path, variables)
+    folders = tuple(dict.fromkeys((base.scripts, os.path.dirname(base.python))))
+    if chosen_python := variables.get(_TORCHRUN_PYTHON):
+        variables[_TORCHRUN_PYTHON] = _counterpart(chosen_python, path, folders) or chosen_python
+    return Entered(profile.name, generation, path, variables, folders)
+
+
+def _in_set(command: list[str], entered: Entered) -> list[str]:
+    """Let what is the base's own start in the set: by its counterpart in the overlay, or by the overlay's python.
+
+    Such are commands that are named by their path, and scripts that are no entry points, which the overlay has not.
+    """
+    word, *rest = command
+    if os.sep not in word:
+        own = os.path.join(entered.path, "bin", word)
+        word = word if os.path.exists(own) else os.path.join(entered.base_folders[0], word)
+    if counterpart := _counterpart(word, entered.path, entered.base_folders):
+        return [counterpart, *rest]
+    if os.path.dirname(os.path.abspath(word)) in entered.base_folders and _is_of_python(word):
+        return [os.path.join(entered.path, "bin", "python"), word, *rest]
+    return command
+
+
+def _counterpart(word: str, path: str, base_folders: tuple[str, ...]) -> str | None:
+    """Return what the overlay at `path` has of the name of an interpreter or script of the base; None for others."""
+    folder, name = os.path.split(os.path.abspath(word))
+    own = os.path.join(path, "bin", name)
+    return own if folder in base_folders and os.path.isfile(own) else None
+
+
+def _is_of_python(path: str) -> bool:
+    """Tell whether a script's first line has python run it, or the shell that finds one for a long path."""
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(512)
+    except OSError:
+        return False
+    first, _, second = head.partition(b"\n")
+    return first.startswith(b"#!") and b"python" in (second if first.endswith(b"/sh") else first)
 
 
 def environment_for(path: str, base_scripts: str, pin: str, variables: Mapping[str, str]) -> dict[str, str]:

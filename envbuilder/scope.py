@@ -15,7 +15,7 @@ from envbuilder.engines import ENGINES
 from envbuilder.errors import ConfigError, HomeError, Place, Problem, UsageError
 from envbuilder.interpreter import Interpreter, find_base, recall
 from envbuilder.paths import FORMAT, Environment, Layout, find_config, home_of
-from envbuilder.profile import Profile
+from envbuilder.profile import DEFAULT, Profile
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _CHOOSING = (b"base", b"profile", b"engine", b"{", b"---")
 """How lines begin behind which a base, profile or engine may be chosen; those of a flow mapping may be anywhere."""
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-DEFAULT_PROFILE = "default"
 
 
 class Options(NamedTuple):
@@ -74,7 +73,7 @@ def scope(options: Options, env: Environment, *, needs_config: bool = False) -> 
         problem = Problem(place=Place(file=config_file), key="", text="there is no such file")
         raise ConfigError((problem,), hint="`vpm-env init` writes one; `--config` or `$VPM_ENV_CONFIG` names another")
     choice = _choice(config_file, env, layout)
-    chosen = options.profile or env.get("VPM_ENV_PROFILE") or choice.profile or DEFAULT_PROFILE
+    chosen = options.profile or env.get("VPM_ENV_PROFILE") or choice.profile or DEFAULT
     if not _is_profile_name(chosen):
         raise UsageError(f"`{chosen}` is no profile name: lower-case letters, digits, `.`, `_` and `-`")
     return Scope(
@@ -107,12 +106,21 @@ def home(options: Options, env: Environment) -> Layout:
 
 
 def make_home(layout: Layout) -> None:
-    """Make the home where there is none; raise `HomeError` if that cannot be."""
+    """Make the home where there is none; raise `HomeError` if that cannot be, or must not be.
+
+    The `format` file comes first: it says whose the folders are.
+    """
+    folders = (layout.store, layout.overlays, layout.profiles, layout.sources, layout.tmp)
+    if not os.path.exists(layout.format) or any(map(os.path.islink, (*folders, layout.trash))):
+        from envbuilder.belongings import is_home  # as a rule there is one, and it is as it was made
+
+        is_home(layout)
     try:
-        for path in (layout.home, layout.store, layout.overlays, layout.profiles, layout.sources, layout.tmp):
-            fs.make_dirs(path)
+        fs.make_dirs(layout.home)
         if not os.path.exists(layout.format):
             fs.write_atomic(layout.format, f"{FORMAT}\n".encode())
+        for path in folders:
+            fs.make_dirs(path)
     except OSError as error:
         raise HomeError(
             home=layout.home,
@@ -196,6 +204,9 @@ def _require_format(layout: Layout) -> None:
         with open(layout.format, encoding="utf-8") as stream:
             number = int(stream.read(32))
     except FileNotFoundError:
+        from envbuilder.belongings import require_vacant  # no hot verb is without a home
+
+        require_vacant(layout)
         return
     except (OSError, ValueError) as error:
         raise HomeError(home=layout.home, reason=f"has an unreadable `format` file: {error}") from None

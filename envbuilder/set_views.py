@@ -66,11 +66,16 @@ def _lines(found: Revision) -> Iterator[tuple[str, str]]:
 
 
 def _overlay_line(found: Revision) -> str:
-    if found.manifest:
+    if found.manifest and not _is_bereft(found):
         return found.overlay
-    there = profiles.is_on_disk(found.profile, found.generation)
-    way = "damaged; `vpm-env build --force` makes it again" if there else "collected"
-    return way if there else f"{way}; `vpm-env switch {found.generation.number}` rebuilds it from its lock"
+    if profiles.is_on_disk(found.profile, found.generation):
+        return "damaged; `vpm-env build --force` makes it again"
+    state = "a store that lent packages of it is gone" if _is_bereft(found) else "collected"
+    return f"{state}; `vpm-env switch {found.generation.number}` rebuilds it from its lock"
+
+
+def _is_bereft(found: Revision) -> bool:
+    return bool(profiles.lost_packages(found.profile, found.generation))
 
 
 def _told(found: Revision) -> Iterator[tuple[str, str]]:

@@ -55,6 +55,7 @@ def _name(base: Base) -> str:
     with open(_LAYER, "rb") as stream:
         layer = stream.read().decode()
     content = [FORMAT, layer, base.python, base.version, base.soabi, base.site_dirs, base.user_site, scripts]
+    content += [text.decode() for text in _allow(base).values()]
     return f"{base.key}-{sha256_of(content)[:12]}"
 
 
@@ -90,9 +91,11 @@ def _refine(path: str, base: Base, env: Environment) -> None:
         if not isfile(join(path, "bin", name)):
             fs.write_plain(join(path, "bin", name), script.encode(), mode=0o755)
     fs.write_plain(join(farm, "_vpm_env.pth"), b"import _vpm_env_layer\n")
-    module = join(farm, "_vpm_env_layer.py")
-    fs.write_plain(module, _baked_layer(base).encode())
-    process.check([base.python, "-I", "-S", "-B", "-c", _COMPILE, module], env=env.variables)
+    modules = {"_vpm_env_layer.py": _baked_layer(base).encode(), **_allow(base)}
+    for name, text in modules.items():
+        fs.write_plain(join(farm, name), text)
+    paths = [join(farm, name) for name in modules]
+    process.check([base.python, "-I", "-S", "-B", "-c", _COMPILE, *paths], env=env.variables)
     _write_config(join(path, "pyvenv.cfg"), base)
     fs.remove(join(path, ".gitignore"))
     fs.remove(join(path, "CACHEDIR.TAG"))
@@ -106,9 +109,19 @@ def _baked_layer(base: Base) -> str:
         ('BASE_SITE_DIRS: "tuple[str, ...]" = ()', f"BASE_SITE_DIRS = {own_dirs!r}"),
         ("BASE_USER_SITE = False", f"BASE_USER_SITE = {bool(base.user_site)}"),
         ('BASE_KEY = ""', f"BASE_KEY = {base.key!r}"),
+        ("ALLOWS = False", f"ALLOWS = {bool(_allow(base))}"),
     ):
         text = text.replace(name, value, 1)
     return text
+
+
+def _allow(base: Base) -> dict[str, bytes]:
+    """Return the module that sets the engine's allow-list, by its file's name, where the engine has need of it."""
+    if base.engine.loads_unlisted:
+        return {}
+    from envbuilder.hook_files import ALLOW, allow_module  # what few bases need
+
+    return {ALLOW: allow_module(base.engine)}
 
 
 def _relocate(scripts: str, path: str) -> None:

@@ -56,7 +56,8 @@ class HookStatus:
     """What hook a base has.
 
     `installed` says that its interpreter imports one when it starts. `version`, `home`, `profile`, `prefix` and
-    `base_key` are what stands in it ("" where that cannot be read), `problems` are reasons to install it again.
+    `base_key` are what stands in it ("" where that cannot be read), `auto` is its policy for builds before an engine's
+    start, "" for none; `problems` are reasons to install it again.
     """
 
     folder: str
@@ -68,6 +69,7 @@ class HookStatus:
     base_key: str = ""
     trust_owner: tuple[int, ...] = ()
     trust_home: bool = False
+    auto: str = ""
     problems: tuple[str, ...] = ()
 
     @property
@@ -81,7 +83,8 @@ class HookStatus:
         if not self.installed:
             return f"not installed in `{self.folder}`"
         told = f"{self.version} in `{self.folder}`, for profile `{self.profile}` of `{self.home}`"
-        return "; ".join((told, *self.problems))
+        auto = (f"builds before an engine's start, and if that fails: {self.auto}",) if self.auto else ()
+        return "; ".join((told, *auto, *self.problems))
 
 
 def install(
@@ -92,9 +95,10 @@ def install(
     command: tuple[str, ...],
     trust_owner: tuple[int, ...] = (),
     trust_home: bool = False,
+    auto: str = "",
 ) -> Installed:
     """Write the hook into the base, over an older one (see `Settings`); raise `BaseError` where that must not be."""
-    settings = Settings(layout.home, profile, command, trust_owner, trust_home)
+    settings = Settings(layout.home, profile, command, trust_owner, trust_home, auto)
     _require_writable(base)
     _require_trusted(base, settings)
     try:
@@ -113,11 +117,12 @@ def show(
     command: tuple[str, ...],
     trust_owner: tuple[int, ...] = (),
     trust_home: bool = False,
-) -> str:
-    """Return every text that `install` writes, each under its path."""
-    settings = Settings(layout.home, profile, command, trust_owner, trust_home)
+    auto: str = "",
+) -> dict[str, str]:
+    """Return every text that `install` writes, by its path."""
+    settings = Settings(layout.home, profile, command, trust_owner, trust_home, auto)
     texts = {**files.sources(base, settings), **files.metadata(base), PTH: LINE}
-    return "\n".join(f"# {join(base.purelib, name)}\n{text.decode()}" for name, text in texts.items())
+    return {join(base.purelib, name): text.decode() for name, text in texts.items()}
 
 
 def uninstall(base: Base, *, reporter: Reporter | None = None) -> tuple[str, ...]:
@@ -160,6 +165,7 @@ def inspect(base: Base) -> HookStatus:
         base_key=str(known.get("BASE_KEY", "")),
         trust_owner=tuple(known.get("OWNERS", ())[1:]),
         trust_home=bool(known.get("TRUST_HOME")),
+        auto=str(known.get("AUTO", "")),
         problems=tuple(_problems(base, known)),
     )
 

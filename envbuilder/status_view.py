@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from envbuilder.build_view import finding_line, said_of
 from envbuilder.planning import counted
+from envbuilder.registry import warning_of_manager
+from envbuilder.views import generation_record
 
 if TYPE_CHECKING:
     from envbuilder.console import Console
@@ -47,6 +49,7 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
     if found.rollback_target is not None:
         lines.append(("rollback", f"would go to generation {found.rollback_target}"))
     lines += [("drift", change) for change in found.drift]
+    lines += [("warning", line) for line in _warnings(found)]
     if found.manifest and found.current:
         lines += [("note", line) for line in said_of(found.manifest.provided, found.manifest.ignored)]
         lines += [("left out", f"{plugin}: {why}") for plugin, why in found.current.left_out.items()]
@@ -56,6 +59,11 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         ]
         lines += [("allow-list", f"{name}={value}") for name, value in found.manifest.allow_lists.items()]
     return lines
+
+
+def _warnings(found: Status) -> list[str]:
+    """Say what else in the base loads plugins."""
+    return list(filter(None, [warning_of_manager(found.base)]))
 
 
 def _current_line(current: Generation) -> str:
@@ -83,11 +91,12 @@ def _status_record(found: Status) -> dict[str, Any]:
         "config": found.config_file,
         "config_changed": found.config_changed,
         "hook": found.hook,
-        "current": found.current._asdict() if found.current else None,
+        "current": generation_record(found.current) if found.current else None,
         "newest": found.newest.number if found.newest else None,
         "held": found.held,
         "rollback_target": found.rollback_target,
         "drift": list(found.drift),
+        "warnings": _warnings(found),
         "allow_lists": found.manifest.allow_lists if found.manifest else {},
         "provided": found.manifest.provided if found.manifest else {},
         "ignored": found.manifest.ignored if found.manifest else {},

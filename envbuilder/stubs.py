@@ -16,10 +16,10 @@ from os.path import join
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from envbuilder import fs
+from envbuilder.bounds import applies, parsed
 from envbuilder.names import normalized
 
 if TYPE_CHECKING:
@@ -103,20 +103,6 @@ def suit(base: Base, versions: Mapping[str, str]) -> bool:
         if requirement and applies(requirement, base.markers)
     ]
     return all(each.specifier.contains(versions[normalized(each.name)], prereleases=True) for each in needed)
-
-
-def parsed(line: str) -> Requirement | None:
-    """Parse a `Requires-Dist` line; None for one that cannot be."""
-    try:
-        return Requirement(line)
-    except InvalidRequirement:
-        return None
-
-
-def applies(requirement: Requirement, markers: dict[str, str], extras: Iterable[str] = ()) -> bool:
-    """Tell whether a requirement counts where `markers` hold, with any of `extras` or without."""
-    marker = requirement.marker
-    return marker is None or any(marker.evaluate({**markers, "extra": extra}) for extra in ("", *extras))
 
 
 def without_bounds(requires: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:

@@ -58,9 +58,10 @@ def remove(text: str, number: int) -> str:
 def set_key(text: str, number: int, name: str, value: Value) -> str:
     """Give a key of plugin `number` a value; a new key goes behind the last."""
     entry = locate(text).entries[number]
-    key, spelled = entry.key(name), _spelled(name, value, is_flow=entry.is_flow)
+    is_json = entry.is_flow and text[entry.keys[-1].start] == '"'
+    key, spelled = entry.key(name), _spelled(name, value, is_flow=entry.is_flow, is_json=is_json)
     if key is None:
-        return _add_key(text, entry, f"{name}: {spelled}")
+        return _add_key(text, entry, f"{json.dumps(name) if is_json else name}: {spelled}")
     if text[key.after - 1] != ":":
         return _replaced(text, key.after, key.after, f": {spelled}")
     if key.is_block or key.value == key.end:
@@ -89,15 +90,15 @@ def _append_block(text: str, plugins: Plugins, record: Mapping[str, Value]) -> s
     else:
         text = text[: plugins.after] + text[plugins.end :]
         at = extent(text, plugins.after, plugins.column)
-    is_flow = bool(entries) and entries[-1].is_flow
-    return _insert_lines(text, at, apart + _item(record, plugins.column, gap, is_flow, _newline(text)))
+    braces = _braces(record, is_json=_is_json(text, plugins)) if entries and entries[-1].is_flow else ""
+    return _insert_lines(text, at, apart + _item(record, plugins.column, gap, braces, _newline(text)))
 
 
-def _item(record: Mapping[str, Value], column: int, gap: int, is_flow: bool, newline: str) -> str:
-    """Spell a plugin as an item of a block list, without the last line's break."""
+def _item(record: Mapping[str, Value], column: int, gap: int, braces: str, newline: str) -> str:
+    """Spell a plugin as an item of a block list, without the last line's break; `braces` if it is one of the flow."""
     dash = " " * column + "-" + " " * gap
-    if is_flow:
-        return dash + _braces(record)
+    if braces:
+        return dash + braces
     lines = [f"{name}: {_spelled(name, value, is_flow=False)}" for name, value in record.items()]
     return dash + (newline + " " * len(dash)).join(lines)
 
@@ -116,7 +117,7 @@ def _is_apart(text: str, plugins: Plugins) -> bool:
 
 
 def _append_flow(text: str, plugins: Plugins, record: Mapping[str, Value]) -> str:
-    item = _braces(record)
+    item = _braces(record, is_json=_is_json(text, plugins))
     if plugins.start == plugins.after:
         return _replaced(text, plugins.after, plugins.after, f" [{item}]")
     if not plugins.entries:
@@ -221,12 +222,22 @@ def _newline(text: str) -> str:
     return found[0] if found else "\n"
 
 
-def _braces(record: Mapping[str, Value]) -> str:
-    return "{" + ", ".join(f"{name}: {_spelled(name, value, is_flow=True)}" for name, value in record.items()) + "}"
+def _is_json(text: str, plugins: Plugins) -> bool:
+    """Tell whether the file is written as JSON, with keys in quotes."""
+    if plugins.entries:
+        return text[plugins.entries[-1].keys[0].start] == '"'
+    return text[: plugins.after].rstrip(": \t\r\n").endswith('"')
 
 
-def _spelled(name: str, value: Value, *, is_flow: bool) -> str:
+def _braces(record: Mapping[str, Value], *, is_json: bool) -> str:
+    spelled = {name: _spelled(name, value, is_flow=True, is_json=is_json) for name, value in record.items()}
+    return "{" + ", ".join(f"{json.dumps(name) if is_json else name}: {text}" for name, text in spelled.items()) + "}"
+
+
+def _spelled(name: str, value: Value, *, is_flow: bool, is_json: bool = False) -> str:
     """Spell a value; versions are always in quotes, as everybody writes them."""
+    if is_json:
+        return json.dumps(value if isinstance(value, (bool, str)) else list(value), ensure_ascii=False)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

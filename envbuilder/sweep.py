@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os.path import isfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs, going, overlay, store, trash
 from envbuilder import profile as profiles
+from envbuilder.belongings import is_home
 from envbuilder.errors import Busy, ProfileError
 from envbuilder.gc import Policy
 from envbuilder.going import Going
@@ -19,7 +20,8 @@ from envbuilder.paths import DEFAULT_WAIT
 from envbuilder.planning import counted, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from envbuilder.amounts import Amount
     from envbuilder.going import Item
@@ -31,15 +33,23 @@ if TYPE_CHECKING:
     OnWait = Callable[[str, float], None] | None
 
 
+class Collected(NamedTuple):
+    """A generation that went: of which profile, for which base (its key), and its number."""
+
+    profile: str
+    base: str
+    number: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swept:
-    """What gc took, or would take: generations as `profile N`, overlays as digests, packages as keys.
+    """What gc took, or would take: overlays are digests, packages keys.
 
     `items` are all of that one by one. `bytes` are freed at once, `later` when the grace of what lies in the trash is
     over, `over` are lacking to the limit that was asked for. `leased` are digests that living processes hold.
     """
 
-    generations: tuple[str, ...]
+    generations: tuple[Collected, ...]
     overlays: tuple[str, ...]
     packages: tuple[str, ...]
     leased: tuple[str, ...]
@@ -70,12 +80,13 @@ class Verified:
 def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float, on_wait: OnWait = None) -> Swept:
     """Collect what is not spared, or only say what that would be; waits for builds and switches to end.
 
-    Everything goes to the trash first, under the lock; deleting it, which may take long, holds up nobody.
+    Everything goes to the trash first, under the lock; deleting it, which may take long, holds up nobody. Raise
+    `HomeError` for what is no home of ours, or has symlinks for folders.
     """
-    if not os.path.isdir(layout.home):
+    if not is_home(layout):
         return _swept(Going())
     now = time.time()
-    with fs.locked(layout.gc_lock, wait=wait, on_wait=on_wait):
+    with _gc_alone(layout, wait, on_wait, only_looks=dry_run):
         chosen = going.plan(layout, policy, now=now, disk=fs.disk_of(layout.home))
         if not dry_run:
             _throw_away(layout, chosen, now + (policy.grace or 0))
@@ -86,7 +97,10 @@ def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float, on_wa
 
 def _swept(chosen: Going) -> Swept:
     return Swept(
-        generations=tuple(f"{entry.profile.name} {entry.generation.number}" for entry in chosen.generations),
+        generations=tuple(
+            Collected(entry.profile.name, entry.profile.base_key, entry.generation.number)
+            for entry in chosen.generations
+        ),
         overlays=tuple(digest for _, digest in chosen.overlays),
         packages=tuple(sorted(chosen.packages)),
         leased=tuple(sorted(digest for _, digest in chosen.leased)),
@@ -123,12 +137,14 @@ def _throw_away(layout: Layout, chosen: Going, until: float) -> None:
     for base_key, digest in chosen.overlays:
         overlay.discard(layout, base_key, digest, until=until)
     store.discard(layout, chosen.packages, until=until)
-    for path in chosen.leftovers:  # nobody stages while gc holds its lock: what is there was left behind
+    for path in chosen.leftovers:
         trash.throw(layout, path, f"leftover-{os.path.basename(path)}")
 
 
 def verify(layout: Layout, *, wait: float = DEFAULT_WAIT, on_wait: OnWait = None) -> Verified:
     """Recompute every key and look at every link and pointer, while no gc takes anything; changes nothing."""
+    if not is_home(layout):
+        return Verified(packages=0, overlays=0, damage=())
     damage = []
     with _gc_at_bay(layout, wait, on_wait):
         keys = sorted(store.keys(layout))
@@ -142,14 +158,22 @@ def verify(layout: Layout, *, wait: float = DEFAULT_WAIT, on_wait: OnWait = None
     return Verified(packages=len(keys), overlays=len(overlays), damage=tuple(damage))
 
 
-@contextmanager
-def _gc_at_bay(layout: Layout, wait: float, on_wait: OnWait) -> Iterator[None]:
+def _gc_alone(layout: Layout, wait: float, on_wait: OnWait, *, only_looks: bool) -> AbstractContextManager[None]:
+    """Take gc's lock; whoever only looks makes none where there is none, and needs none that it may not take."""
+    if only_looks and not _has_gc_lock(layout):
+        return nullcontext()
+    return fs.locked(layout.gc_lock, wait=wait, on_wait=on_wait)
+
+
+def _gc_at_bay(layout: Layout, wait: float, on_wait: OnWait) -> AbstractContextManager[None]:
     """Share gc's lock where there is one: a home that is read-only, or has not been built in, has no gc either."""
-    if not isfile(layout.gc_lock) or not os.access(layout.gc_lock, os.W_OK):
-        yield
-        return
-    with fs.locked(layout.gc_lock, wait=wait, on_wait=on_wait, shared=True):
-        yield
+    if not _has_gc_lock(layout):
+        return nullcontext()
+    return fs.locked(layout.gc_lock, wait=wait, on_wait=on_wait, shared=True)
+
+
+def _has_gc_lock(layout: Layout) -> bool:
+    return isfile(layout.gc_lock) and os.access(layout.gc_lock, os.W_OK)
 
 
 def _damage(kind: str, name: str, problems: list[str]) -> list[Damage]:

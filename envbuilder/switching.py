@@ -7,7 +7,7 @@ need not know how; it is what the on-call person waits for.
 from __future__ import annotations
 
 from envbuilder import profile as profiles
-from envbuilder.errors import ProfileError
+from envbuilder.errors import NoSuchGeneration, ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Rebuild = Callable[[Profile, Generation], None]
 
-SHORTEST_PREFIX = 4
-"""Hex digits of a digest that name a generation, where they are unique."""
 _LISTED = 5
 
 
@@ -67,26 +65,28 @@ def switch(
 
 
 def named(profile: Profile, text: str) -> Generation:
-    """Return the generation that `text` names: its number, or the beginning of its digest (4 or more hex digits).
+    """Return the generation that `text` names: its number, or the beginning of its digest.
 
-    Of several generations of one digest it is the newest. Raise `ProfileError` where there is none, or where several
-    digests begin so.
+    A text of digits alone is a number first. Of several generations of one digest it is the newest. Raise
+    `NoSuchGeneration` where there is none, or where several digests begin so.
     """
     number = int(text) if text.isdigit() else None
     if number in profiles.numbers(profile):
         return profiles.read(profile, int(text))
-    matching = _beginning(profile, text) if len(text) >= SHORTEST_PREFIX else {}
+    matching = _beginning(profile, text)
     if len(matching) == 1:
         return next(iter(matching.values()))
     if matching:
-        raise ProfileError(
+        raise NoSuchGeneration(
             f"`{text}` is ambiguous: the digests of {_listed(matching)} begin so", hint="write more of it"
         )
     if number is not None:
         return _require(profile, number)
     known = {generation.digest: generation for generation in profiles.generations(profile)}
     hint = f"there are {_listed(known)}" if known else "see `vpm-env history`"
-    raise ProfileError(f"the profile `{profile.name}` has no generation whose digest begins with `{text}`", hint=hint)
+    raise NoSuchGeneration(
+        f"the profile `{profile.name}` has no generation whose digest begins with `{text}`", hint=hint
+    )
 
 
 def chosen(profile: Profile, name: int | str | None) -> Generation:
@@ -99,11 +99,17 @@ def chosen(profile: Profile, name: int | str | None) -> Generation:
         raise ProfileError(*_nothing(profile), hint="run `vpm-env build`")
     generation = named(profile, str(now))
     if not profiles.is_on_disk(profile, generation):
-        raise ProfileError(
-            f"the overlay of generation {generation.number} was collected",
-            hint=f"`vpm-env switch {generation.number}` rebuilds it from its lock",
-        )
+        way = f"`vpm-env switch {generation.number}` rebuilds it from its lock"
+        raise ProfileError(missing(profile, generation), hint=way)
     return generation
+
+
+def missing(profile: Profile, generation: Generation) -> str:
+    """Say why the set of a generation cannot be used as it is on disk."""
+    if lost := profiles.lost_packages(profile, generation):
+        packages = f"{len(lost)} package{'' if len(lost) == 1 else 's'}"
+        return f"a store that lent {packages} of generation {generation.number} is gone"
+    return f"the overlay of generation {generation.number} was collected"
 
 
 def _current(profile: Profile) -> Generation | None:
@@ -126,7 +132,7 @@ def _require(profile: Profile, number: int) -> Generation:
     if not near:
         return profiles.read(profile, number)
     hint = f"there {'is' if len(near) == 1 else 'are'} {_joined(map(str, sorted(near)))}: see `vpm-env history`"
-    raise ProfileError(f"the profile `{profile.name}` has no generation {number}", hint=hint)
+    raise NoSuchGeneration(f"the profile `{profile.name}` has no generation {number}", hint=hint)
 
 
 def _beginning(profile: Profile, prefix: str) -> dict[str, Generation]:

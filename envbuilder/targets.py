@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from envbuilder.subject import Subject
 
 _TARGET = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+)\s*)?(?:\[.*\]\s*)?")
+_IMPORT = re.compile(rb"^(?:import|from)[ \t]+(?P<top>[A-Za-z_]\w*)", re.MULTILINE)
 _OPENERS = frozenset({"__getattr__", "exec", "globals", "locals", "vars", "setattr", "*"})
 """Names whose use at module level, or import, means that a module may hold anything."""
 _OBJECT = frozenset(dir(type))
@@ -96,10 +97,39 @@ class Modules:
             return None
         known, names = absent
         owner = ".".join((target.module, *target.attributes[:known]))
+        what = f"`{owner}` has no `{target.attributes[known]}`"
+        if elsewhere := None if known else self._binding(target):
+            return Missing(what, _value(elsewhere, target.attributes))
         near = get_close_matches(target.attributes[known], sorted(names), n=1)
         meant = (*target.attributes[:known], *near)
-        what = f"`{owner}` has no `{target.attributes[known]}`"
         return Missing(what, _value(target.module, meant) if near else "")
+
+    def unresolved(self, dotted: str) -> list[str]:
+        """Name the modules that the module called `dotted` imports whenever it is, and that no layer has."""
+        module = self.find(dotted)
+        source = _read(module.source) if module and module.source else b""
+        suspects = {found["top"].decode() for found in _IMPORT.finditer(source)}
+        if all(map(self._is_there, suspects)):
+            return []  # what is in a docstring need not be told from code
+        tree = _parsed(source)
+        imported = dict.fromkeys(_imported(tree)) if tree else {}
+        return [name for name in imported if not self._is_there(name)]
+
+    def _is_there(self, name: str) -> bool:
+        return name.replace("_", "-").lower() in self._base.distributions or self.find(name) is not None
+
+    def _binding(self, target: Target) -> str | None:
+        """Find another module of the same package that plainly has what `target` names."""
+        for subject in self._holders.get(target.module.partition(".")[0], ()):
+            tops = sorted(name for name, holders in self._holders.items() if subject in holders)
+            inner = (
+                f"{top}.{name}" for top in tops for folder in subject.folders(top) for name in self._listing(folder)
+            )
+            for dotted in (*tops, *inner):
+                module = self.find(dotted)
+                if module and module.source and _is_plainly_there(_read(module.source), target.attributes):
+                    return dotted
+        return None
 
     def _is_mapped(self, dotted: str) -> bool:
         return any(f"{dotted}.".startswith(f"{name}.") for name in self._base.mapped_names)
@@ -129,6 +159,15 @@ class Modules:
         for folder in self._parents(".".join(parts[:depth])):
             known.update(self._listing(folder))
         return sorted(".".join((*parent, name, *rest)) for name in known - {""})
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Name the top-level packages that a module imports in any case: not in a branch, not in a function."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module.partition(".")[0]
 
 
 def _last(dotted: str) -> str:

@@ -14,22 +14,26 @@ if TYPE_CHECKING:
 
     from envbuilder.paths import Layout
 
-_ENTRY = re.compile(r"(?P<label>.+)\.(?P<until>\d+)-[0-9a-f]{8}")
+ENTRY = r"(?P<label>(leftover|overlay|package)-.+)\.(?P<until>\d+)-[0-9a-f]{8}"
+_ENTRY = re.compile(ENTRY)
 
 
 def throw(layout: Layout, path: str, label: str, *, until: float = 0.0) -> None:
-    """Move `path` to the trash, to be deleted when `until` (seconds since the epoch) is over."""
+    """Move `path` to the trash, to be deleted when `until` (seconds since the epoch) is over.
+
+    `label` says what it was: `leftover-…`, `overlay-…` or `package-…`.
+    """
     fs.make_dirs(layout.trash)
     fs.rename(path, join(layout.trash, f"{label}.{int(until)}-{os.urandom(4).hex()}"))
 
 
 def entries(layout: Layout) -> list[str]:
-    """Name everything in the trash."""
-    return [join(layout.trash, name) for name in fs.names_in(layout.trash)]
+    """Name everything in the trash that was thrown there; what else lies there is not ours to remove."""
+    return [join(layout.trash, name) for name in fs.names_in(layout.trash) if _ENTRY.fullmatch(name)]
 
 
 def due(layout: Layout, now: float) -> list[str]:
-    """Name what may be deleted at `now`; what has no time in its name may always be."""
+    """Name what may be deleted at `now`."""
     return [path for path in entries(layout) if _until(os.path.basename(path)) <= now]
 
 
@@ -43,7 +47,7 @@ def empty(layout: Layout, now: float, *, wait: float, on_wait: Callable[[str, fl
     """Delete for good what is due; holds up nobody but whoever else does the same."""
     with fs.locked(join(layout.flocks, "trash"), wait=wait, on_wait=on_wait):
         for path in due(layout, now):
-            fs.remove_tree(path)
+            fs.remove_tree(path, within=layout.home)
 
 
 def _until(name: str) -> int:

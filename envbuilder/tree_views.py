@@ -158,4 +158,6 @@ def _told(found: Revision, node: Node, chains: Sequence[Sequence[Edge]]) -> str:
         return f"generation {number} relies on {node.name} {version}: another version in the base needs a new build"
     if not chains and node.kind == BASE and not node.plugin:
         return f"nothing in generation {number} needs it"
+    if node.plugin and not chains:
+        return f"the config asks for it; nothing else in generation {number} needs it"
     return f"needed by {counted(len(chains), 'package')} of generation {number}"

@@ -6,9 +6,12 @@ until an input changes.
 
 from __future__ import annotations
 
+from os.path import isdir, join
+
 from envbuilder import profile as profiles
 from envbuilder.digest import sha256_bytes
 from envbuilder.interpreter import recall
+from envbuilder.paths import HOOK
 from envbuilder.profile import Generation, Profile
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -50,9 +53,45 @@ def unchanged(found: Scope, seen: Seen) -> Unchanged | None:
     newest = profiles.newest(seen.profile)
     if newest is None or not profiles.is_on_disk(seen.profile, newest) or newest.config != seen.config_file:
         return None
-    if not same_inputs(newest.inputs, seen, found.env):
+    if not same_inputs(_own(newest.inputs, seen), seen, found.env):
         return None
     return Unchanged(newest, profiles.current(seen.profile), profiles.order(seen.profile).held)
+
+
+def ask(found: Scope) -> Seen | None:
+    """Look again after the base was asked what it is; None where no set was ever made."""
+    if found.config_file is None or not isdir(join(found.layout.profiles, found.profile_name)):
+        return None
+    from envbuilder.base import describe  # only a base that changed pays for it
+
+    describe(found.interpreter, found.layout, found.env, engine=found.engine)
+    return look(found)
+
+
+def _own(inputs: dict[str, Any], seen: Seen) -> dict[str, Any]:
+    """Return the inputs with the lock as it is now, if another engine in the base's place has made that its own."""
+    digest = file_digest(inputs["lock_file"])
+    if digest in ("", inputs["lock_sha256"]):
+        return inputs
+    from envbuilder import lock  # only a base that had another engine pays for it
+    from envbuilder.errors import LockError
+
+    try:
+        known = lock.read(inputs["lock_file"])
+    except LockError:
+        return inputs
+    base = known.base if known else {}
+    is_others = base.get("prefix") == seen.base["facts"]["prefix"] and base.get("key") != seen.profile.base_key
+    return {**inputs, "lock_sha256": digest} if is_others else inputs
+
+
+def has_stale_hook(seen: Seen) -> bool:
+    """Tell whether the base has a start-up hook, and that is for the base as it was before an upgrade."""
+    try:
+        with open(join(seen.base["facts"]["purelib"], HOOK), encoding="utf-8") as stream:
+            return seen.profile.base_key not in stream.read()
+    except OSError:
+        return False
 
 
 def same_inputs(inputs: dict[str, Any], seen: Seen, env: Environment) -> bool:

@@ -45,10 +45,11 @@ class Found:
     version: str
 
 
-def take(prefix: str, target: str, *, package: str, source: dict[str, Any]) -> Package:
+def take(prefix: str, target: str, *, package: str, source: dict[str, Any], declared: str | None = None) -> Package:
     """Check the tree that was installed into `prefix`, and make the package's tree of it in `target`.
 
-    `package` is its name in messages, `source` what the manifest says of where it came from. Files are moved.
+    `package` is its name in messages, `source` what the manifest says of where it came from; `declared` is a file of
+    its source tree that builds leave out, to be kept among its metadata. Files are moved.
     Raise `PackageError` with every problem; `target` is then of no use.
     """
     site = _site_packages(prefix, package)
@@ -58,6 +59,8 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any]) -> P
     distribution = _distribution(join(target, "lib", found.dist_info))
     entry_points = _entry_points(distribution)
     _clean(target, found.dist_info, entry_points)
+    if declared:
+        fs.copy_file(declared, join(target, "lib", found.dist_info, os.path.basename(declared)), mode=0o644)
     requires = tuple(distribution.requires or ())
     return describe(target, found, entry_points=entry_points, requires=requires, source=source)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from envbuilder.scope import Scope
 
-KINDS = ("check", "generation", "digest-or-generation", "package", "plugin", "profile")
+KINDS = ("check", "generation", "digest-or-generation", "kept", "package", "plugin", "profile")
 
 
 def values(kind: str, found: Scope) -> Iterator[tuple[str, str]]:
@@ -30,7 +30,7 @@ def values(kind: str, found: Scope) -> Iterator[tuple[str, str]]:
         newest = profiles.newest(profile_of(found))
         yield from ((name, version) for name, version, *_ in (newest.packages if newest else ()))
     else:
-        yield from _generations(found, with_digests=kind != "generation")
+        yield from _generations(found, with_digests=kind == "digest-or-generation", only_kept=kind == "kept")
 
 
 def _plugins(found: Scope) -> Iterator[tuple[str, str]]:
@@ -43,9 +43,9 @@ def _plugins(found: Scope) -> Iterator[tuple[str, str]]:
         yield plugin.name, kind if plugin.enabled else f"{kind}, disabled"
 
 
-def _generations(found: Scope, *, with_digests: bool) -> Iterator[tuple[str, str]]:
+def _generations(found: Scope, *, with_digests: bool, only_kept: bool) -> Iterator[tuple[str, str]]:
     profile = profile_of(found)
-    known = profiles.generations(profile)
+    known = [entry for entry in profiles.generations(profile) if entry.keep or not only_kept]
     now = profiles.current(profile)
     for entry in reversed(known):
         current = ", current" if entry.number == now else ""

@@ -43,11 +43,11 @@ def _takes_sbom(parser: argparse.ArgumentParser) -> None:
 
 
 def _sbom(call: Call) -> int:
-    import json
     from os.path import abspath, expanduser
 
     from envbuilder import fs
     from envbuilder.base import describe
+    from envbuilder.console import json_text
     from envbuilder.errors import UsageError
     from envbuilder.revision import revision
     from envbuilder.sbom import sbom
@@ -56,13 +56,13 @@ def _sbom(call: Call) -> int:
     found = scope(call.options, call.env)
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
     of = revision(profile_of(found, base), call.arguments.generation)
-    text = json.dumps(sbom(of, base, of.config(call.env)), indent=2, ensure_ascii=False)
+    record = sbom(of, base, of.config(call.env))
     if call.arguments.output is None:
-        call.console.data(text)
+        call.console.document(record)
         return 0
     path = abspath(expanduser(call.arguments.output))
     try:
-        fs.write_atomic(path, f"{text}\n".encode())
+        fs.write_atomic(path, f"{json_text(record)}\n".encode())
     except OSError as error:
         raise UsageError(f"`{path}` cannot be written: {error.strerror}") from None
     call.console.say(f"wrote `{path}`")

@@ -108,18 +108,20 @@ def _takes_uninstall(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--dry-run", "-n", action="store_true", help="say what would go")
     parser.add_argument("plugin", nargs="*", help=SUPPRESS)
+    json_only(parser)
 
 
 def _uninstall(call: Call) -> int:
     if call.arguments.plugin:
-        way = f"`vpm-env remove {' '.join(call.arguments.plugin)}` takes out plugins"
+        from shlex import join
+
+        way = f"`vpm-env remove {join(call.arguments.plugin)}` takes out plugins"
         raise UsageError("`uninstall` removes vpm-env's hook and home, and takes no names", hint=way)
     from envbuilder.house_views import show_removed
     from envbuilder.removal import uninstall
 
-    show_removed(
-        uninstall(call.options, call.env, dry_run=call.arguments.dry_run), call.arguments.dry_run, call.console
-    )
+    asked = call.arguments
+    show_removed(uninstall(call.options, call.env, dry_run=asked.dry_run), asked.dry_run, asked.json, call.console)
     return 0
 
 

@@ -50,6 +50,9 @@ def _takes_build(parser: argparse.ArgumentParser) -> None:
         help="resolve as at a day (`2026-01-31`) or moment in UTC, or some time ago (`30d`)",
     )
     parser.add_argument("--force", action="store_true", help="make the overlay again, and end a hold")
+    parser.add_argument(
+        "--auto", action="store_true", help="as before an engine's start: not where the config says `auto: false`"
+    )
     json_only(parser)
 
 
@@ -58,6 +61,19 @@ def _build(call: Call) -> int:
 
     asked = call.arguments
     found = scope(call.options, call.env, needs_config=True)
+    if asked.auto and _is_switched_off(found):
+        call.console.detail(f"`{found.config_file}` says `auto: false`")
+        return 0
+    code = _build_now(found, call)
+    if asked.auto and not code:
+        from envbuilder.starts import note
+
+        note(found)
+    return code
+
+
+def _build_now(found: Scope, call: Call) -> int:
+    asked = call.arguments
     if not (asked.force or asked.upgrade is not None or asked.dry_run or asked.exclude_newer):
         code = _build_quickly(found, call)
         if code is not None:
@@ -79,12 +95,24 @@ def _build(call: Call) -> int:
     return 0
 
 
+def _is_switched_off(found: Scope) -> bool:
+    """Tell whether the config says `auto: false`; it is parsed only where the word is in it."""
+    if found.config_file is None:
+        return False
+    with open(found.config_file, "rb") as stream:
+        if b"auto" not in stream.read():
+            return False
+    from envbuilder.pipeline import read_config
+
+    return not read_config(found).auto
+
+
 def _build_quickly(found: Scope, call: Call) -> int | None:
     """Build what needs no look at anything but digests: nothing, or a set that was made before; None for the rest."""
-    from envbuilder.unchanged import look, unchanged
+    from envbuilder.unchanged import ask, has_stale_hook, look, unchanged
 
-    seen = look(found)
-    same = unchanged(found, seen) if seen else None
+    seen = look(found) or ask(found)
+    same = unchanged(found, seen) if seen and not has_stale_hook(seen) else None
     if same is not None and (call.arguments.no_switch or same.held or same.current == same.generation.number):
         return _show_unchanged(same.generation, same.current, call.arguments.json, call.console)
     from envbuilder.recipe import find

@@ -13,47 +13,59 @@ if TYPE_CHECKING:
 
 
 def _takes_hook(parser: argparse.ArgumentParser) -> None:
+    from envbuilder._auto import POLICIES
+
     parser.add_argument("action", choices=("install", "uninstall", "status", "show"), help="what to do with the hook")
     parser.add_argument(
         "--trust-owner", type=number, action="append", default=[], metavar="UID", help="accept a home of this user"
     )
     parser.add_argument("--trust-home", action="store_true", help="accept a home that others may write to")
+    parser.add_argument("--auto", action="store_true", help="build before an engine starts, if there is anything to do")
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        help="if that fails, start with the current set, with none, or not at all (default: last-good)",
+    )
     json_only(parser)
 
 
 def _hook(call: Call) -> int:
+    from envbuilder import house_views as views
     from envbuilder import startup
     from envbuilder.base import describe
-    from envbuilder.house_views import show_hook
     from envbuilder.scope import make_home, scope
 
+    asked, console = call.arguments, call.console
+    if asked.policy and not asked.auto:
+        raise UsageError("`--policy` says what to do if a build fails", hint="with `--auto`, a build is tried")
     found = scope(call.options, call.env)
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
     settings = {
         "layout": found.layout,
         "profile": found.profile_name,
         "command": (sys.executable, "-m", "envbuilder"),
-        "trust_owner": tuple(call.arguments.trust_owner),
-        "trust_home": call.arguments.trust_home,
+        "trust_owner": tuple(asked.trust_owner),
+        "trust_home": asked.trust_home,
+        "auto": (asked.policy or "last-good") if asked.auto else "",
     }
-    if call.arguments.action == "install":
+    if asked.action == "install":
         make_home(found.layout)
-        installed = startup.install(base, **settings)
-        call.console.say(f"installed the hook in `{installed.folder}`")
-    elif call.arguments.action == "uninstall":
-        for path in startup.uninstall(base, reporter=call.console.reporter()):
-            call.console.say(f"removed {path}")
-    elif call.arguments.action == "show":
-        call.console.data(startup.show(base, **settings))
+        views.show_hook_installed(startup.install(base, **settings), asked.json, console)
+        if asked.auto and not base.engine.serving:
+            console.warn("no engine is known in this base: nothing will be built when one starts")
+    elif asked.action == "uninstall":
+        views.show_hook_removed(startup.uninstall(base, reporter=console.reporter()), asked.json, console)
+    elif asked.action == "show":
+        views.show_hook_texts(startup.show(base, **settings), asked.json, console)
     else:
         hook = startup.inspect(base)
-        show_hook(hook, call.arguments.json, call.console)
+        views.show_hook(hook, asked.json, console)
         return 0 if hook.intact else 1
     return 0
 
 
 def _takes_run(parser: argparse.ArgumentParser) -> None:
-    parser.usage = "vpm-env run [--generation N] [OPTIONS] -- COMMAND"
+    parser.usage = "vpm-env run [--generation N] [OPTIONS] [--] COMMAND"
     parser.add_argument("--generation", type=generation, metavar="N", help="with generation N (default: current)")
 
 
@@ -62,7 +74,7 @@ def _run(call: Call) -> int:
     from envbuilder.scope import scope
 
     if not call.arguments.command:
-        raise UsageError("there is no command to run", hint="put it behind `--`: `vpm-env run -- vllm serve MODEL`")
+        raise UsageError("there is no command to run", hint="`vpm-env run vllm serve MODEL`")
     run(
         scope(call.options, call.env),
         call.arguments.command,
@@ -103,7 +115,8 @@ def _completion(call: Call) -> int:
     if kind not in KINDS:
         raise UsageError(f"there are no values of the kind `{kind}`", hint=f"there are {', '.join(KINDS)}")
     for value, summary in values(kind, scope(call.options, call.env)):
-        call.console.data(f"{value}\t{summary}")
+        if all(letter.isalnum() or letter in "._+-" for letter in value):  # bash expands what it completes with
+            call.console.data(f"{value}\t{summary}")
     return 0
 
 

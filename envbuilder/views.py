@@ -7,11 +7,14 @@ from envbuilder import profile as profiles
 from envbuilder.build_view import said_of
 from envbuilder.console import Console, Table
 from envbuilder.errors import ProfileError
-from envbuilder.planning import Change, changes, size_text
+from envbuilder.planning import size_text
+from envbuilder.steps import steps
 from envbuilder.switching import chosen
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from envbuilder.manifest import Member
     from envbuilder.profile import Generation, Profile
 
@@ -27,14 +30,14 @@ def show_history(profile: Profile, as_json: bool, console: Console) -> None:
                 "base": profile.base_key,
                 "current": now,
                 "held": profiles.order(profile).held,
-                "generations": [{**entry._asdict(), "on_disk": profiles.is_on_disk(profile, entry)} for entry in known],
+                "generations": [
+                    {**generation_record(entry), "on_disk": profiles.is_on_disk(profile, entry)} for entry in known
+                ],
             }
         )
         return
-    rows, before = [], None
-    for entry in known:
-        rows.append(_history_row(profile, entry, before, now, console))
-        before = entry
+    said = steps(profile, known)
+    rows = [_history_row(profile, entry, what, now, console) for entry, what in zip(known, said, strict=True)]
     if rows:
         console.table(Table(headings=("", ">generation", "digest", "state", "made", "changes"), rows=rows))
     else:
@@ -42,21 +45,21 @@ def show_history(profile: Profile, as_json: bool, console: Console) -> None:
 
 
 def _history_row(
-    profile: Profile, entry: Generation, before: Generation | None, now: int | None, console: Console
+    profile: Profile, entry: Generation, said: tuple[str, ...], now: int | None, console: Console
 ) -> tuple[str, ...]:
     words = [entry.state] + (["kept"] if entry.keep else [])
-    words += [] if profiles.is_on_disk(profile, entry) else ["collected"]
-    what = [str(change) for change in _between(before, entry)]
-    what += [f"without {plugin}" for plugin in entry.left_out]
+    if not profiles.is_on_disk(profile, entry):
+        words.append("its store is gone" if profiles.lost_packages(profile, entry) else "collected")
+    what = [*said, *(f"without {plugin}" for plugin in entry.left_out)]
     mark = console.mark("good", "→") if entry.number == now else ""
     made = entry.created.replace("T", " ")[:16]
-    return (mark, str(entry.number), entry.digest[:12], ", ".join(words), made, "; ".join(what) or "same packages")
+    return (mark, str(entry.number), entry.digest[:12], ", ".join(words), made, "; ".join(what))
 
 
-def _between(before: Generation | None, after: Generation) -> tuple[Change, ...]:
-    old = {name: (version, "", 0) for name, version, _, _ in before.packages} if before else {}
-    new: dict[str, tuple[str, str, int | None]] = {name: (version, "", 0) for name, version, _, _ in after.packages}
-    return changes(old, new)
+def generation_record(entry: Generation) -> dict[str, Any]:
+    """Return what is shown of a generation as JSON."""
+    names = ("name", "version", "plugin", "editable")
+    return {**entry._asdict(), "packages": [dict(zip(names, package, strict=True)) for package in entry.packages]}
 
 
 def show_list(profile: Profile, as_json: bool, console: Console) -> None:

@@ -10,6 +10,7 @@ from envbuilder.config_values import is_archive
 from envbuilder.document import shown
 from envbuilder.errors import UsageError
 from envbuilder.names import is_name, normalized
+from envbuilder.process import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,6 +77,7 @@ def read(spec: str, choices: Choices) -> Wanted:
     record = _source(spec.strip(), choices)
     record = {**record, **_said(choices)}
     _check_options(spec, record, choices)
+    _check_credentials(spec, record)
     return Wanted(spec, {key: record[key] for key in ORDER if key in record}, choices.name is not None)
 
 
@@ -226,6 +228,22 @@ def _said(choices: Choices) -> Record:
     }
     record: Record = {key: value for key, value in said.items() if value}
     return record | ({"enabled": False} if choices.disabled else {})
+
+
+def _check_credentials(spec: str, record: Record) -> None:
+    """Refuse a password or token in a URL: a config is shared, and each generation keeps a copy of it."""
+    for key in ("url", "index"):
+        url = record.get(key, "")
+        if isinstance(url, str) and without_credentials(url) != url and not _is_user_alone(url):
+            what = f"the `{key}` of {shown(spec)} holds a credential, which would stand in the config for all to read"
+            way = "write `${NAME}` in its place (in single quotes: the shell must not fill it in) and set that variable"
+            raise UsageError(what, hint=way)
+
+
+def _is_user_alone(url: str) -> bool:
+    """Tell whether a URL of ssh names a user only, which is no secret."""
+    scheme, _, rest = url.partition("://")
+    return scheme == "ssh" and ":" not in rest.partition("@")[0]
 
 
 def _check_options(spec: str, record: Record, choices: Choices) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures: every test has its own HOME and none of the machine's settings, unless it is marked `network`."""
+"""Fixtures: every test has its own HOME and none of the machine's settings, unless it needs the index."""
 
 from __future__ import annotations
 
@@ -31,10 +31,15 @@ def home(tmp_path: Path) -> Path:
     return path
 
 
+def may_reach_the_network(request: pytest.FixtureRequest) -> bool:
+    """Tell whether a test keeps the machine's settings for pip, uv and certificates."""
+    return any(request.node.get_closest_marker(name) is not None for name in ("network", "engine"))
+
+
 @pytest.fixture(autouse=True)
 def hermetic(request: pytest.FixtureRequest, home: Path, uv_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the machine's settings away; tests marked `network` keep those of pip, uv and certificates."""
-    network = request.node.get_closest_marker("network") is not None
+    """Take the machine's settings away; tests that need the index keep those of pip, uv and certificates."""
+    network = may_reach_the_network(request)
     for name in filter(kit.is_ours, list(os.environ)):
         monkeypatch.delenv(name)
     for name, value in kit.clean_environment(home, network=network).items():
@@ -80,7 +85,7 @@ def vpm_env(
     """Run `vpm-env` as a child with a clean environment, in `tmp_path/work`."""
     folder = tmp_path / "work"
     folder.mkdir(exist_ok=True)
-    network = request.node.get_closest_marker("network") is not None
+    network = may_reach_the_network(request)
     registry = tmp_path / "vpm-home"
     env = kit.clean_environment(home, network=network)
     env |= {"UV_CACHE_DIR": str(uv_cache), "VPM_ENV_HOME": str(registry)}

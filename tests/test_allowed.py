@@ -75,13 +75,14 @@ def loads(found: Listing) -> dict[str, bool]:
         (VLLM, "p0", True),
         (VLLM, "x, p0", False),
         (VLLM, "x", False),
-        (FASTDEPLOY, None, False),
+        (FASTDEPLOY, None, True),
         (FASTDEPLOY, "", False),
         (FASTDEPLOY, "x,p0", True),
-        (FASTDEPLOY, "x, p0", False),
+        (FASTDEPLOY, "x, p0", True),
+        (FASTDEPLOY, "x", False),
         (SGLANG, None, True),
         (SGLANG, "", True),
-        (SGLANG, " , ", True),
+        (SGLANG, " , ", False),
         (SGLANG, "x, p0", True),
         (SGLANG, "x", False),
         (GENERIC, None, True),
@@ -102,7 +103,8 @@ def test_some_groups_ignore_the_list_and_some_want_to_be_named() -> None:
     assert loads(of(VLLM, "x", *groups)) == {"p0": True, "p1": False}
     assert loads(of(VLLM, "p1", *groups)) == {"p0": True, "p1": True}
     assert of(VLLM, None, *groups).value == "lora_filesystem_resolver,lora_hf_hub_resolver,p1"
-    assert loads(of(SGLANG, "x", "sglang.serve_backends")) == {"p0": True}
+    groups = ("sglang.serve_backends", "sglang.multimodal_gen.platforms", "sglang.multimodal_gen.plugins")
+    assert loads(of(SGLANG, "x", *groups)) == {"p0": True, "p1": True, "p2": False}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -125,9 +127,10 @@ def test_a_value_that_is_there_says_what_of_the_base_may_load() -> None:
 def test_the_name_of_a_distribution_stands_for_its_entry_points() -> None:
     found = of(FASTDEPLOY, "demo,fastdeploy", own="theirs")
 
-    assert loads(found) == {"p0": False, "theirs": False}
+    assert loads(found) == {"p0": True, "theirs": True}
     assert found.value == "p0,theirs"
-    assert dict(found.unknown) == {"demo": "p0", "fastdeploy": "theirs"}
+    assert found.unknown == ()
+    assert dict(of(VLLM, "demo").unknown) == {"demo": "p0"}
 
 
 def test_the_hooks_guard_is_let_load_where_there_is_a_hook() -> None:

@@ -693,3 +693,13 @@ def test_an_editable_of_which_some_files_are_only_in_the_wheel(ground: Ground, m
 
     (finding,) = audit((mixed,), ground.base())
     assert (finding.code, "bad" in finding.what) == ("entry-point-target", True)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\x07", "a\u202eb", "a\x9b"])
+def test_control_characters_in_the_name_of_an_entry_point_are_an_error(ground: Ground, make: Make, name: str) -> None:
+    demo = make("demo", files={"demo.py": "def register(): ...\n"}, points={GENERAL: {name: "demo:register"}})
+
+    findings = [finding for finding in audit([demo], ground.base()) if finding.code == "entry-point-name"]
+
+    assert [(finding.severity, finding.package) for finding in findings] == [("error", "demo")]
+    assert findings[0].what.isprintable()

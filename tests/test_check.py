@@ -1,4 +1,4 @@
-"""`check`: one config against several bases; nothing is switched, recorded or locked."""
+"""`check`: one config against several bases; nothing is switched or recorded, and no lock is written."""
 
 from __future__ import annotations
 
@@ -74,14 +74,31 @@ def test_a_line_for_each_base_and_exit_1_unless_all_fit(stand: kit.VpmEnv, bases
 
 
 def test_nothing_is_switched_recorded_or_locked(stand: kit.VpmEnv, bases: tuple[Path, Path, Path]) -> None:
-    stand(*words(bases[1]), check=True)
+    stand.home.mkdir(exist_ok=True)
+    (stand.home / "format").write_text("1\n")
+    _, err = piped(stand, *words(bases[1]))
 
+    assert "hint: what was made stays for a build; `vpm-env gc` removes what none takes\n" in err
     assert not list((stand.home / "profiles").iterdir())
     assert [path.name for path in stand.folder.iterdir()] == ["plugins.yaml"]
     assert not list((stand.home / "tmp").iterdir())
     overlays = [path.name for path in stand.home.glob("overlays/*/*")]
     assert len(overlays) == 1, "that of the set that fits, for a build to take"
     assert stand("gc", "--dry-run", "--json").json["overlays"] == overlays
+
+
+def test_where_there_is_no_home_none_is_made(stand: kit.VpmEnv, bases: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    there = ["--home", str(tmp_path / "nowhere")]
+    env = {"TMPDIR": str(tmp_path / "tmp")}
+
+    done = stand(*words(bases[1]), *there, env=env, check=True)
+    planned = stand("build", "--base", bases[1], "--dry-run", "--offline", *there, env=env, check=True)
+
+    assert "1 package" in done.stdout
+    assert "newer" in planned.stdout
+    assert "hint" not in done.stderr, "nothing stays"
+    assert {path.name for path in tmp_path.rglob("*")} == {"home", "tmp"}
 
 
 def test_without_a_base_it_checks_the_one_that_is_found(stand: kit.VpmEnv, bases: tuple[Path, Path, Path]) -> None:

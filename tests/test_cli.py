@@ -146,6 +146,8 @@ def test_the_other_verbs_that_only_look(stand: kit.VpmEnv) -> None:
         (("rollback",), "", "rolled back to generation 1 (KEY), was 2\n"),
         (("rollback", "--to", "2"), "", "rolled back to generation 2 (KEY), was 1\n"),
         (("run", "--generation", "1", "--", "echo", "hello"), "hello\n", ""),
+        (("run", "--generation", "1", "echo", "-q", "--json", "--", "x"), "-q --json -- x\n", ""),
+        (("exec", "echo", "hello"), "hello\n", ""),
         (("keep", "1"), "", "generation 1 (KEY) is kept: gc spares it\n"),
         (("unkeep", "1"), "", "generation 1 (KEY) is kept no longer\n"),
         (
@@ -184,6 +186,108 @@ def test_data_are_the_same_on_a_terminal(stand: kit.VpmEnv, words: tuple[str, ..
     assert lines == [line for line in (err + out if words[0] == "upgrade" else out + err).splitlines() if line]
 
 
+def test_an_upgrade_that_finds_nothing_newer(stand: kit.VpmEnv) -> None:
+    assert piped(stand, "upgrade", "--dry-run", "--offline") == ("", "resolving: N s\nnothing would change\n")
+    assert lines_of(on_terminal(stand, "upgrade", "--dry-run", "--offline")) == [
+        "resolving: N s",
+        "nothing would change",
+    ]
+
+
+def lines_of(written: str) -> list[str]:
+    """Return the lines of what was written on a terminal, without styles, bars and empty ones."""
+    lines = re.sub(r"\b\d+ B\b", "NNN B", without_styles(written)).replace("\r", "\n").splitlines()
+    return [line for line in lines if line and not BAR.match(line) and "━" not in line]
+
+
+def test_a_first_build_on_a_terminal(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    assert lines_of(on_terminal(stand, "build", "--offline", "--home", str(tmp_path / "fresh"))) == [
+        "fetching: 2 packages, NNN B, N s",
+        "probing: N s",
+        "  one: ∅ → 1.0, +NNN B",
+        "  two: ∅ → 1.0, +NNN B",
+        "switched to generation 1 (KEY), was none",
+        "hint: `vpm-env status` tells whether engine processes get it",
+    ]
+
+
+def test_completion_scripts(stand: kit.VpmEnv) -> None:
+    own = "--config --base --home --profile --quiet -q --verbose -v"
+    files = "--config=file --base=file --home=file --profile=profile"
+    bash, err = piped(stand, "completion", "bash")
+    assert err == ""
+    assert bash.startswith("# Completion of vpm-env for bash, made by `vpm-env completion bash`:\n")
+    assert (
+        "    switch|switch-generation)\n"
+        f"        options='--help -h --json {own}'\n"
+        f"        values='{files}'\n"
+        "        words='generation'\n"
+        "        ;;\n"
+    ) in bash
+    assert bash.endswith("\ncomplete -F _vpm_env vpm-env\n")
+
+    fish, _ = piped(stand, "completion", "fish")
+    is_switch = "complete -c vpm-env -n '__vpm_env_verb_is switch switch-generation'"
+    assert f"{is_switch} -l json -d 'as JSON'\n" in fish
+    assert f"{is_switch} -f -a '(__vpm_env_values generation)'\n" in fish
+    zsh, _ = piped(stand, "completion", "zsh")
+    assert "        '1:N: _vpm_env_values generation'\n        )\n" in re.sub(r"(?m)^ {12}", " " * 8, zsh)
+
+
+def test_a_bill_of_materials(stand: kit.VpmEnv) -> None:
+    out, err = piped(stand, "sbom")
+    record = json.loads(re.sub(r"\b[0-9a-f]{32}-", "KEY-", re.sub(r"urn:uuid:[^\"]+", "UUID", out)))
+    about = {prop["name"]: prop["value"] for prop in record["metadata"]["component"].pop("properties")}
+
+    assert err == ""
+    assert (about["vpm-env:base-key"], about["vpm-env:engine"]) == ("KEY", "vllm 0.33.0")
+    del record["metadata"]["tools"]
+    assert record == {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": "UUID",
+        "version": 1,
+        "metadata": {
+            "timestamp": "TIME",
+            "component": {"type": "application", "bom-ref": "DIGEST", "name": "vllm-plugins", "version": "KEY"},
+        },
+        "components": [
+            *map(component, ("one", "two")),
+            {
+                "type": "library",
+                "bom-ref": "base:vllm",
+                "name": "vllm",
+                "version": "0.33.0",
+                "scope": "excluded",
+                "purl": "pkg:pypi/vllm@0.33.0",
+                "properties": [{"name": "vpm-env:provided-by", "value": "base"}],
+            },
+        ],
+        "dependencies": [
+            {"ref": "DIGEST", "dependsOn": ["KEY-one-1.0", "KEY-two-1.0"]},
+            {"ref": "KEY-one-1.0", "dependsOn": []},
+            {"ref": "KEY-two-1.0", "dependsOn": []},
+        ],
+    }
+
+
+def component(name: str) -> dict[str, object]:
+    """Return what a bill of materials says of a package of the stand."""
+    own = {"files-sha256": "DIGEST", "key": f"KEY-{name}-1.0", "plugin": name}
+    return {
+        "type": "library",
+        "bom-ref": f"KEY-{name}-1.0",
+        "name": name,
+        "version": "1.0",
+        "scope": "required",
+        "hashes": [{"alg": "SHA-256", "content": "DIGEST"}],
+        "purl": f"pkg:pypi/{name}@1.0",
+        "externalReferences": [{"type": "distribution", "url": f"file:///X/links/{name}-1.0-py3-none-any.whl"}],
+        "properties": [{"name": f"vpm-env:{key}", "value": value} for key, value in own.items()],
+    }
+
+
 def test_the_first_config_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
     said = "for vllm\n\nhint: add plugins to it, then run `vpm-env build`\n"
 
@@ -193,7 +297,7 @@ def test_the_first_config_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
 
 
 def test_what_an_uninstall_would_take(stand: kit.VpmEnv) -> None:
-    names = ("cache", "flocks", "overlays", "profiles", "sources", "store", "tmp", "format")
+    names = ("cache", "flocks", "overlays", "profiles", "registry.json", "sources", "store", "tmp", "format")
     goes = "".join(f"would remove /X/home/{name}\n" for name in names) + "would free N KiB\n"
     left = "left: /X/work/plugins.yaml\nleft: /X/work/pylock.plugins.toml\n"
     done = stand("uninstall", "--dry-run")
@@ -263,8 +367,13 @@ def test_options_of_every_verb_may_stand_before_or_after(stand: kit.VpmEnv) -> N
         (("biuld",), 2, "error: there is no verb `biuld`\n\nhint: did you mean `vpm-env build`?\n"),
         (("build", "--nothing"), 2, "error: unrecognized arguments: --nothing\n\nhint: see `vpm-env build --help`\n"),
         (("switch",), 2, "error: the following arguments are required: N\n\nhint: see `vpm-env switch --help`\n"),
-        (("switch", "x"), 2, "error: `x` is no generation\n\nhint: name it by its number, or by the first 4 or more"),
-        (("switch", "9"), 1, "error: the profile `default` has no generation 9\n\nhint: there are 1 and 2: see"),
+        (("switch", "x"), 2, "error: `x` is no generation\n\nhint: name it by its number, or by the first digits"),
+        (("switch", "99999"), 2, "error: the profile `default` has no generation 99999\n\nhint: there are 1 and 2:"),
+        (("help", "biuld"), 2, "error: there is no verb `biuld`\n\nhint: did you mean `vpm-env build`?\n"),
+        (("hlep",), 2, "error: there is no verb `hlep`\n\nhint: did you mean `vpm-env help`?\n"),
+        (("shell-hook",), 2, "error: there is no verb `shell-hook`\n\nhint: `source $(vpm-env path)/bin/activate`"),
+        (("wipe-history",), 2, "error: there is no verb `wipe-history`\n\nhint: `vpm-env gc --older-than 30d` frees"),
+        (("run", "--nothing", "echo"), 2, "error: unrecognized arguments: --nothing\n"),
         (("gc", "--older-than", "soon"), 2, "error: `soon` is no duration\n\n"),
         (("run",), 2, "error: there is no command to run\n\n"),
         (("--config", "/nowhere.yaml", "build"), 1, "error: /nowhere.yaml: there is no such file\n\n"),
@@ -281,10 +390,10 @@ def test_mistakes_are_told_in_one_breath(stand: kit.VpmEnv, words: tuple[str, ..
 
 
 def test_an_error_in_json_is_a_record_too(stand: kit.VpmEnv) -> None:
-    done = stand("switch", "9", "--json")
+    done = stand("switch", "99999", "--json")
 
-    assert done.exit == 1
-    assert done.json["error"]["kind"] == "ProfileError"
+    assert done.exit == 2
+    assert done.json["error"]["kind"] == "NoSuchGeneration"
     assert done.json["error"]["hint"] == "there are 1 and 2: see `vpm-env history`"
 
 
@@ -296,7 +405,34 @@ def test_help_is_grouped_and_each_verb_has_its_own(stand: kit.VpmEnv) -> None:
         assert parser.format_help().startswith(f"usage: vpm-env {verb}")
     assert piped(stand, "build", "--help")[0].startswith("usage: vpm-env build")
     assert piped(stand, "--version")[0].startswith("vpm-env ")
-    assert max(map(len, overview.splitlines())) <= 120
+    helps = [overview, *(parser.format_help() for parser in cli.parsers().values())]
+    assert [line for text in helps for line in text.splitlines() if len(line) > 80] == []
+
+
+def test_help_and_version_are_words_too(stand: kit.VpmEnv) -> None:
+    assert piped(stand, "help") == piped(stand, "--help")
+    assert piped(stand, "help", "rm") == piped(stand, "remove", "--help")
+    assert piped(stand, "version") == piped(stand, "--version")
+
+
+def test_a_base_that_this_user_may_not_execute_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("#!/bin/sh\n")
+
+    for path in (tmp_path, tmp_path / "bin" / "python"):
+        _, err = piped(stand, "--base", str(path), "status", code=1)
+        assert err == f"error: `--base` names `{path}`, which this user may not execute: permission denied\n"
+
+
+def test_a_build_from_another_config_is_told(stand: kit.VpmEnv) -> None:
+    config = stand.folder / "plugins.yaml"
+    (stand.folder / "other.yaml").write_text(config.read_text())
+    _, err = piped(stand, "build", "--offline", "--force", "--config", "other.yaml")
+    _, back = piped(stand, "build", "--offline", "--force")
+
+    assert "\nnote: generation 2 was built from `/X/work/plugins.yaml`\n" in err
+    assert "\nnote: generation 2 was built from `/X/work/other.yaml`\n" in back
+    assert "note:" not in piped(stand, "build", "--offline", "--force")[1]
 
 
 def test_no_home_at_all_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:

@@ -83,6 +83,23 @@ def test_a_list_says_what_is_selected_and_the_allow_list_too(stand: kit.VpmEnv) 
     assert stand("list", "--json").json["allow_lists"] == {}
 
 
+def test_the_plan_and_the_build_say_that_others_are_selected(stand: kit.VpmEnv) -> None:
+    build(stand, "[good]")
+    build(stand, f"['{PLATFORMS}:good']", "--no-switch")
+    line = "many: 1.0 → 1.0, other entry points"
+
+    planned = stand("build", "--offline", "--dry-run")
+    as_data = stand("build", "--offline", "--dry-run", "--json").json
+
+    assert planned.stdout == f"{line}\n"
+    assert "nothing was changed: this was a dry run" in planned.stderr
+    assert as_data["digest"] == stand("history", "--json").json["generations"][-1]["digest"]
+    assert [change["content"] for change in as_data["changes"]] == ["other entry points"]
+    assert f"  {line}\n" in build(stand, f"{{{PLATFORMS}: good}}", "--force")
+    again = stand("build", "--offline", "--dry-run")
+    assert (again.stdout, "nothing would change" in again.stderr) == ("", True)
+
+
 def test_the_store_and_other_sets_know_nothing_of_it(stand: kit.VpmEnv) -> None:
     build(stand, "[]")
     first = overlay(stand)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import homes
 import kit
+import prometheus_client
 import pytest
 from homes import Rig
 
@@ -17,16 +20,15 @@ from envbuilder.digest import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 HOST = """
 import logging, os, sys
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stdout)
 {before}
-import _vpm_env_guard
+import _vpm_env.guard
 for _ in range(2):
     try:
-        _vpm_env_guard.register()
+        _vpm_env.guard.register()
     except RuntimeError as error:
         print("raised", error)
 print("pin", os.environ.get("VPM_ENV_PIN"))
@@ -36,7 +38,10 @@ print("pin", os.environ.get("VPM_ENV_PIN"))
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> kit.Base:
     """Make the base once."""
-    return homes.vllm_base(tmp_path_factory.mktemp("guard"), python=sys.executable)
+    made = homes.vllm_base(tmp_path_factory.mktemp("guard"), python=sys.executable)
+    client = Path(prometheus_client.__file__).parent
+    shutil.copytree(client, made.purelib / client.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return made
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_an_engine_runs_it_as_one_of_its_plugins(rig: Rig) -> None:
 
 
 def test_it_takes_the_lease(rig: Rig) -> None:
-    code = "import _vpm_env_guard as guard; guard.register(); print(flush=True); input()"
+    code = "import _vpm_env.guard as guard; guard.register(); print(flush=True); input()"
     with subprocess.Popen(
         [rig.base.python, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=rig.base.prefix
     ) as engine:
@@ -185,3 +190,96 @@ def test_a_file_system_without_locks_is_told(rig: Rig) -> None:
     (overlay(rig) / ".lease").unlink()
 
     assert host(rig, env={"VPM_ENV_STRICT": "1"})[0].endswith("2 plugins, without a lease")
+
+
+def test_strict_ends_an_engine_that_catches_what_plugins_raise(rig: Rig) -> None:
+    """SGLang logs the exceptions of its plugins, and goes on."""
+    (rig.profile / "current").unlink()
+    code = "import sys, types; sys.modules['sglang'] = types.ModuleType('sglang')\n"
+    code += "import _vpm_env.guard as guard\ntry: guard.register()\nexcept Exception: pass\nprint('goes on')"
+
+    done = rig.base.run("-c", code, env={"VPM_ENV_STRICT": "1"}, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "VPM_ENV_STRICT is set" in done.stderr
+
+
+def test_its_line_goes_where_the_engines_go(rig: Rig) -> None:
+    own = "import types; fake = types.ModuleType('fastdeploy'); sys.modules['fastdeploy'] = fake\n"
+    told = host(rig, own)
+    assert told[0].startswith("INFO fastdeploy.vpm_env vpm-env: generation 7")
+    own += "tools = types.ModuleType('u'); tools.llm_logger = logging.getLogger('legacy.fastdeploy')\n"
+    told = host(rig, own + "sys.modules['fastdeploy.utils'] = tools")
+    assert told[0].startswith("INFO legacy.fastdeploy.vpm_env vpm-env: generation 7")
+
+
+def test_children_of_a_script_have_its_set(rig: Rig) -> None:
+    """A script that makes an `LLM` is no engine's entry: nothing pins it but the guard."""
+    mine = overlay(rig).name
+    code = f"""
+import os, subprocess, sys
+import _vpm_env.guard; _vpm_env.guard.register()
+os.chdir({str(rig.profile)!r}); os.symlink("generations/8", "new"); os.replace("new", "current")
+ask = "import _vpm_env_hook as hook; print(hook.digest)"
+subprocess.run([sys.executable, "-c", ask])
+"""
+    rig.generation(8, rig.overlay("two"), switch=False)
+
+    assert rig.start("-c", code).stdout == f"{mine}\n"
+
+
+METRICS = """
+import os
+import _vpm_env.guard as guard
+{before}
+guard.register()
+{after}
+import prometheus_client
+guard._problem = None
+guard.register()
+print(prometheus_client.generate_latest({registry}).decode())
+"""
+
+
+def metrics(rig: Rig, before: str = "", after: str = "", registry: str = "prometheus_client.REGISTRY") -> list[str]:
+    """Return our lines among an engine's metrics; the guard ran twice."""
+    code = METRICS.format(before=before, after=after, registry=registry)
+    return [line for line in rig.start("-c", code).stdout.splitlines() if line.startswith("vpm_env")]
+
+
+def test_the_set_is_in_the_engines_metrics(rig: Rig) -> None:
+    expected = [f'vpm_env_info{{digest="{overlay(rig).name}",generation="7"}} 1.0']
+
+    assert metrics(rig, before="import prometheus_client") == expected
+    assert metrics(rig) == expected
+    assert metrics(rig, after="import prometheus_client.core") == expected
+
+
+def test_processes_that_share_their_metrics_share_the_line(rig: Rig, tmp_path: Path) -> None:
+    """An engine sets the variable after it loaded its plugins, and before it imports what metrics are made of."""
+    (tmp_path / "metrics").mkdir()
+    after = f"os.environ['PROMETHEUS_MULTIPROC_DIR'] = {str(tmp_path / 'metrics')!r}\n"
+    after += "import prometheus_client.multiprocess, sys, time\nchild = os.fork()\n"
+    after += "if not child:\n    prometheus_client.Gauge('own', 'x').set(1); guard._problem = None; guard.register()\n"
+    after += "    from prometheus_client import REGISTRY; REGISTRY.get_target_info(); os._exit(0)\nos.waitpid(child, 0)"
+    collected = "prometheus_client.CollectorRegistry()"
+    both = f"(lambda r: (prometheus_client.multiprocess.MultiProcessCollector(r), r)[1])({collected})"
+
+    told = metrics(rig, after=after, registry=both)
+
+    assert told == [f'vpm_env_info{{digest="{overlay(rig).name}",generation="7"}} 1.0']
+    assert len(list((tmp_path / "metrics").glob("gauge_*.db"))) > 1
+
+
+def test_metrics_that_cannot_be_written_stop_no_engine(rig: Rig, tmp_path: Path) -> None:
+    before = f"os.environ['PROMETHEUS_MULTIPROC_DIR'] = {str(tmp_path / 'gone')!r}\nimport prometheus_client"
+
+    assert metrics(rig, before=before) == []
+
+
+def test_an_older_set_in_place_of_one_that_could_not_be_built(rig: Rig) -> None:
+    told = warning(rig, "import _vpm_env_hook as hook; hook.unbuilt = 'plug does not build'")
+
+    assert "generation 7 (" in told
+    assert "is active in place of what the config asks for: plug does not build; see `vpm-env status`" in told
+    assert host(rig, "import _vpm_env_hook as hook; hook.unbuilt = 'x'")[-1] == f"pin {rig.pin(overlay(rig).name)}"

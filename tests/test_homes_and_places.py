@@ -154,6 +154,19 @@ def test_in_somebody_elses_home_one_may_look_and_is_told_why_no_more(public: Sta
         assert "permission denied\n\nhint: run it as the owner" in done.stderr
     assert public("history", "--json").json["current"] == 2
     assert public("run", "--", "vllm").stdout.startswith("two\n")
+    before = kit.tree_hash(registry)
+    planned = public("build", "--dry-run", "--json").json
+    assert {change["name"]: change["before"] for change in planned["changes"]} == {"one": None}
+    assert planned["digest"], "it is known, for what the home has is borrowed"
+    (checked,) = public("check", "--json").json["bases"]
+    assert checked["packages"] == {"one": "1.0", "two": "1.0"}
+    assert [row["name"] for row in public("outdated", "--json").json["packages"]] == ["two"]
+    assert public("gc", "--dry-run", "--json").json["generations"] == []
+    assert public("gc", "--why", "1").stdout.startswith("overlay")
+    assert public("verify", "--json").json["damage"] == []
+    assert str(registry / "store") in public("uninstall", "--dry-run").stderr
+    assert kit.tree_hash(registry) == before
+    assert not list(Path("/tmp").glob("*-????????????/home")), "homes for a moment are gone"
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +219,7 @@ def test_an_override_cannot_break_the_vpm_env_of_its_own_base(tmp_path: Path, uv
     with stands.stand(tmp_path, uv_cache) as stand:
         libraries = [str(kit.ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
         (stand.base.purelib / "libraries.pth").write_text("\n".join(libraries) + "\n")
-        script = {"console_scripts": {"vpm-env": "envbuilder.cli:main"}}
+        script = {"console_scripts": {"vpm-env": "envbuilder.__main__:main"}}
         kit.install(stand.base, kit.wheel(tmp_path, "vpm-env-here", files={}, entry_points=script))
         stand.publish("one")
         stand.publish("rich", "99.0", files={"rich/__init__.py": "raise RuntimeError('broken')\n"})

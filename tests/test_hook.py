@@ -237,7 +237,7 @@ def test_python_starts_whatever_the_home_is_like(active: Rig, damage: Callable[[
     assert told["state"] == state
     assert told["reason"]
     assert told["path"] == bare["path"]
-    assert set(told["modules"]) - set(bare["modules"]) <= {"_vpm_env_activate"}
+    assert set(told["modules"]) - set(bare["modules"]) <= {"_vpm_env", "_vpm_env.activate"}
 
 
 def test_debug_says_one_line(active: Rig) -> None:
@@ -528,7 +528,7 @@ def test_the_plain_way_and_the_long_way_agree(active: Rig, variables: dict[str, 
     names = ("state", "reason", "digest", "generation", "overlay", "path", "pin", "lease")
 
     assert {name: told[name] for name in names} == {name: active.ask(env=CLOSELY)[name] for name in names}
-    assert ("_vpm_env_activate" in told["modules"]) == bool(variables)
+    assert ("_vpm_env.activate" in told["modules"]) == bool(variables)
 
 
 @pytest.mark.parametrize(("mode", "state"), [(0o777, "untrusted"), (0o1777, "active"), (0o755, "active")])

@@ -30,8 +30,17 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("stubs", FILES): frozenset({"zipfile.ZipFile for writing"}),
     # Inside the base there is no room of ours to ask: these read and export the pin, and answer on stdout.
     ("_hook", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_allow", ENVIRONMENT): frozenset({"os.environ"}),
     ("_activate", ENVIRONMENT): frozenset({"os.environ"}),
     ("_activate", TERMINAL): frozenset({"sys.stderr"}),
+    # It runs vpm-env before an engine starts, and ends it if the engine is ended meanwhile.
+    ("_auto", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_auto", TERMINAL): frozenset({"sys.stderr"}),
+    ("_building", TERMINAL): frozenset({"sys.stderr"}),
+    ("_building", PROCESSES): frozenset(
+        {f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "Popen", "STDOUT", "TimeoutExpired")}
+        | {"os.kill", "os.killpg"}
+    ),
     ("_layer", ENVIRONMENT): frozenset({"os.environ"}),
     ("_layer", TERMINAL): frozenset({"sys.stderr"}),
     ("_guard", ENVIRONMENT): frozenset({"os.environ"}),
@@ -158,7 +167,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
 
 
 def test_the_package_itself_imports_nothing() -> None:
-    assert doors.imports(MODULES["__init__"]) == set()
+    assert doors.imports(MODULES["__init__"], at_start_only=True) == set()
 
 
 @pytest.mark.parametrize("room", MODULES)

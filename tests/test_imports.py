@@ -52,6 +52,7 @@ ROOMS_THAT_MAKE_AGAIN = {
     "package",
     "planning",
     "recipe",
+    "registry",
     "store",
     "unchanged",
     "verbs_make",

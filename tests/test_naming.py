@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +10,11 @@ from envbuilder import commands
 from envbuilder import profile as profiles
 from envbuilder.arguments import generation as argument
 from envbuilder.errors import ProfileError, UsageError
+from envbuilder.gc import Policy
 from envbuilder.paths import Layout
 from envbuilder.profile import Generation, Profile
+from envbuilder.roots import why_kept
 from envbuilder.switching import named
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DIGESTS = ("abcd1" + "0" * 59, "abcd2" + "0" * 59, "1234" + "5" * 60, "abcd1" + "0" * 59)
 
@@ -48,7 +47,10 @@ def record(digest: str, base_key: str = "0123456789ab") -> Generation:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("2", 2), ("abcd2", 2), ("ABCD2", 2), (DIGESTS[1], 2), ("1234", 3), ("12345", 3), ("abcd1", 4), ("0002", 2)],
+    [
+        *(("2", 2), ("abcd2", 2), ("ABCD2", 2), (DIGESTS[1], 2), ("0002", 2)),
+        *(("1234", 3), ("12345", 3), ("12", 3), ("abcd1", 4), ("1", 1)),
+    ],
 )
 def test_a_number_or_the_beginning_of_a_digest(profile: Profile, text: str, number: int) -> None:
     assert named(profile, text).number == number
@@ -57,6 +59,7 @@ def test_a_number_or_the_beginning_of_a_digest(profile: Profile, text: str, numb
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
+        ("a", "`a` is ambiguous: the digests of 2 (abcd20000000) and 4 (abcd10000000) begin so", "write more of it"),
         ("9", "the profile `default` has no generation 9", "there are 1, 2, 3 and 4: see `vpm-env history`"),
         (
             "abcd",
@@ -76,7 +79,7 @@ def test_what_names_none_or_several_is_told_with_near_ones(
     with pytest.raises(ProfileError) as caught:
         named(profile, text)
 
-    assert caught.value.message == message
+    assert (caught.value.message, caught.value.exit_code) == (message, 2)
     assert (caught.value.hint or "").startswith(hint)
 
 
@@ -97,10 +100,30 @@ def test_a_profile_without_generations(tmp_path: Path) -> None:
             named(empty, text)
 
 
-@pytest.mark.parametrize("text", ["x", "abc", "-1", "1.0", "g123", "a" * 65, ""])
+@pytest.mark.parametrize("text", ["x", "-1", "1.0", "g123", "a" * 65, ""])
 def test_what_can_name_no_generation_is_a_mistake(text: str) -> None:
     with pytest.raises(UsageError, match="is no generation"):
         argument(text)
+
+
+def test_what_gc_explains_goes_by_as_few_digits_as_are_enough(profile: Profile) -> None:
+    keys = ("ab12" + "0" * 28 + "-demo-1.0", "5" + "0" * 31 + "-ab-2.0", "12" + "0" * 30 + "-other-1.0")
+    home = Path(profile.layout.home)
+    for path in (*(home / "store" / key for key in keys), *(home / "overlays" / "0123456789ab" / at for at in DIGESTS)):
+        path.mkdir(parents=True, exist_ok=True)
+
+    def kept(text: str) -> list[str]:
+        return [entry.name for entry in why_kept(profile.layout, text, Policy())]
+
+    assert kept("5") == [keys[1]]
+    assert kept("abcd2") == [DIGESTS[1]]
+    assert kept("ab1") == [keys[0]]
+    assert kept("ab") == [keys[1]], "a name is meant before a digest"
+    assert kept("2") == [DIGESTS[1]], "a number is meant before a digest"
+    for text, candidates in (("abc", "abcd10000000, abcd20000000"), ("12", "120000000000 (other-1.0), 123455555555")):
+        with pytest.raises(UsageError, match="is ambiguous") as caught:
+            kept(text)
+        assert caught.value.message == f"`{text}` is ambiguous: {candidates} begin so"
 
 
 def test_words_of_other_tools_lead_to_verbs() -> None:

@@ -75,7 +75,7 @@ def test_the_metadata_say_what_it_is(wheel: Path) -> None:
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "\nProvides-Extra: dev\n" in metadata
     assert len(licences) == 1
-    assert dict(scripts["console_scripts"]) == {"vpm-env": "envbuilder.cli:main"}
+    assert dict(scripts["console_scripts"]) == {"vpm-env": "envbuilder.__main__:main"}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import homes
+import kit
 import pytest
+from homes import Rig
 
 from envbuilder.plugins import load_plugins, load_plugins_by_group
 
@@ -56,9 +62,9 @@ def test_allowed_are_entry_points_or_distributions(tmp_path: Path, group: str) -
     publish(tmp_path, group, "one", "a =register", "b =register", code=REGISTER)
     publish(tmp_path, group, "two", "c =register", code=REGISTER)
 
-    assert set(load_plugins_by_group(group, allowed=["b"])) == {"b"}
-    assert set(load_plugins_by_group(group, allowed={"one"})) == {"a", "b"}
-    assert load_plugins_by_group(group, allowed=()) == {}
+    assert set(load_plugins_by_group(group, allow=["b"])) == {"b"}
+    assert set(load_plugins_by_group(group, allow={"one"})) == {"a", "b"}
+    assert load_plugins_by_group(group, allow=()) == {}
 
 
 def test_what_does_not_load_is_logged_and_left_out(
@@ -95,7 +101,7 @@ def test_called_once_a_process(tmp_path: Path, group: str) -> None:
     publish(tmp_path, group, "one", "a =register", code=REGISTER)
     publish(tmp_path, group, "two", "b =register", code=REGISTER)
 
-    assert load_plugins(group, allowed=["a"]) == {"a": 1}
+    assert load_plugins(group, allow=["a"]) == {"a": 1}
     assert load_plugins(group) == {"a": 1, "b": 1}
     assert load_plugins(group) == {"a": 1, "b": 1}
 
@@ -111,3 +117,134 @@ def test_a_plugin_that_raises_is_logged_and_not_called_again(
     assert load_plugins(group) == {"b": 1}
     assert "call 1" in caplog.text
     assert "call 2" not in caplog.text
+
+
+def test_imported_once_a_process_and_timed(tmp_path: Path, group: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "vpm_env.plugins")
+    publish(tmp_path, group, "slow", "a =register", code="import time\ntime.sleep(0.02)\n" + REGISTER)
+    publish(tmp_path, group, "bad", "b =register", code="raise OSError('once')\n")
+
+    first = load_plugins_by_group(group)
+    again = load_plugins_by_group(group)
+
+    assert first["a"] is again["a"]
+    assert first.seconds == again.seconds
+    assert first.seconds["a"] >= 0.02
+    assert str(first.failed["b"]) == str(again.failed["b"]) == "once"
+    assert sorted(record.levelname for record in caplog.records) == ["ERROR", "INFO"]
+
+
+def test_a_list_may_be_text_and_spell_a_distribution_in_any_way(tmp_path: Path, group: str) -> None:
+    publish(tmp_path, group, "my_plug", "a =register", code=REGISTER)
+    publish(tmp_path, group, "two", "b =register", "c =register", code=REGISTER)
+
+    assert set(load_plugins_by_group(group, allow=" b , My-Plug ")) == {"a", "b"}
+    assert set(load_plugins_by_group(group, allow="")) == set()
+
+
+def test_what_hides_another_depends_on_what_is_allowed(tmp_path: Path, group: str) -> None:
+    one = publish(tmp_path, group, "one", "a =register", code=REGISTER)
+    two = publish(tmp_path, group, "two", "a =register", code=REGISTER)
+
+    for name, module in (("one", one), ("two", two)):
+        assert load_plugins_by_group(group, allow=name)["a"].__module__ == module
+    (hidden,) = load_plugins(group).duplicates
+    assert hidden.startswith("a = ")
+
+
+def test_a_plugin_may_ask_for_its_own_group(tmp_path: Path, group: str) -> None:
+    code = (
+        f"from envbuilder.plugins import load_plugins_by_group\nfound = load_plugins_by_group({group!r})\n" + REGISTER
+    )
+    publish(tmp_path, group, "curious", "a =register", code=code)
+    publish(tmp_path, group, "other", "b =register", code=REGISTER)
+
+    assert set(load_plugins_by_group(group)) == {"a", "b"}
+
+
+FORK = """
+import os
+from envbuilder.plugins import load_plugins
+print(load_plugins({group!r}, allow="quick"), flush=True)
+child = os.fork()
+print(load_plugins({group!r}, allow="quick"), flush=True)
+child and os.waitpid(child, 0)
+"""
+FORK_MEANWHILE = """
+import os, threading
+from envbuilder.plugins import load_plugins
+import beacon
+threading.Thread(target=load_plugins, args=[{group!r}], kwargs=dict(allow="slow"), daemon=True).start()
+beacon.loading.wait()
+child = os.fork()
+if not child:
+    print(load_plugins({group!r}, allow="quick"), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize(("code", "lines"), [(FORK, 3), (FORK_MEANWHILE, 1)])
+def test_a_fork_neither_hangs_nor_calls_again(tmp_path: Path, group: str, code: str, lines: int) -> None:
+    (tmp_path / "beacon.py").write_text("import threading\nloading = threading.Event()\n")
+    publish(tmp_path, group, "quick", "quick =register", code=REGISTER)
+    slow = "import beacon, threading\nbeacon.loading.set()\nthreading.Event().wait()\n"
+    publish(tmp_path, group, "slow", "slow =register", code=slow)
+    env = {**os.environ, "PYTHONPATH": f"{kit.ROOT}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-W", "ignore", "-c", code.format(group=group)]
+
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+
+    assert done.stdout == "{'quick': 1}\n" * lines
+
+
+JOIN = """
+import importlib.metadata as metadata, sys
+assert not list(metadata.entry_points(group="host.plugins"))
+from envbuilder.plugins import load_plugins_by_group
+assert not load_plugins_by_group("host.plugins")
+import envbuilder
+{change}
+found = envbuilder.activate()
+print(bool(found), found.state, found.generation, found.digest)
+print(sorted(load_plugins_by_group("host.plugins")))
+import plug
+print(plug.VALUE)
+"""
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    """Give a base with a home, and no hook yet."""
+    folder = tmp_path_factory.mktemp("join")
+    return Rig.of(homes.vllm_base(folder, python=sys.executable), folder / "h")
+
+
+def test_a_running_interpreter_joins(rig: Rig) -> None:
+    """The set is made after the interpreter has started, and has looked for plugins."""
+    digest = rig.overlay("one", "plug", entry_points={"plug": {"host.plugins": "p = plug:register"}})
+    folder = rig.home / "profiles" / "default" / rig.facts.key
+    rig.generation(3, digest, switch=False)
+    rig.install()
+    change = f"import os; os.symlink('generations/3', {str(folder / 'current')!r})"
+
+    told = rig.start("-c", JOIN.format(change=change)).stdout.splitlines()
+    assert told == [f"True active 3 {digest}", "['p']", "one"]
+    code = "import envbuilder; print(envbuilder.activate() == envbuilder.activate(), __import__('plug').VALUE)"
+    assert rig.start("-c", code).stdout == "True one\n"
+    assert (
+        "disabled"
+        in rig.start("-c", "import envbuilder as e; print(e.activate())", env={"VPM_ENV_DISABLE": "1"}).stdout
+    )
+
+
+def test_it_joins_without_a_hook_where_vpm_env_is(rig: Rig, tmp_path: Path) -> None:
+    homes.startup.uninstall(rig.facts)
+    code = "import sys; sys.path += {path}\nimport envbuilder; print(*envbuilder.activate()[:3])\n"
+    code += "import plug; print(plug.VALUE)"
+    path = [str(kit.ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))]
+    env = {"VPM_ENV_HOME": str(rig.home)}
+
+    told = rig.start("-c", code.format(path=path), env=env).stdout.splitlines()
+    (overlay,) = rig.home.glob("overlays/*/*")
+    assert told == [f"active {overlay} 3", "one"]

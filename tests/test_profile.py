@@ -41,8 +41,22 @@ def generation(digest: str = "d" * 64) -> Generation:
 
 def grow(profile: Profile, count: int) -> None:
     for _ in range(count):
-        made = profiles.add(profile, generation(), config=b"plugins: []\n", lock="")
+        digest = f"{max(profiles.numbers(profile), default=0):064x}"
+        made = profiles.add(profile, generation(digest), config=b"plugins: []\n", lock="")
         profiles.switch(profile, made.number, verb="build", hold=False)
+
+
+def test_a_rollback_goes_past_the_very_set_that_it_leaves(profile: Profile) -> None:
+    """One goes back from 3 to 2, mends the file so that it asks for what 2 is, and finds that bad too."""
+    grow(profile, 3)
+    assert roll_back(profile) == 2
+    made = profiles.add(profile, profiles.read(profile, 2), config=b"plugins: []\n", lock="")
+    profiles.switch(profile, made.number, verb="build", hold=False)
+
+    profiles.mark(profile, 4, state="bad")
+
+    assert roll_back(profile) == 1
+    assert [entry.state for entry in profiles.generations(profile)] == ["untried", "bad", "untried", "bad"]
 
 
 def roll_back(profile: Profile, to: int | None = None) -> int:
@@ -131,7 +145,7 @@ def test_current_always_is_a_relative_link(profile: Profile) -> None:
     grow(profile, 1)
 
     assert os.readlink(profile.current) == "generations/1"
-    assert os.readlink(profile.pointer(1)) == f"../../../../overlays/0123456789ab/{'d' * 64}"
+    assert os.readlink(profile.pointer(1)) == f"../../../../overlays/0123456789ab/{'0' * 64}"
 
 
 def test_a_record_that_is_missing_or_broken_is_said_to_be(profile: Profile) -> None:

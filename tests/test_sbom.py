@@ -194,7 +194,7 @@ def test_the_same_set_is_the_same_bytes(stand: kit.VpmEnv, text: str, tmp_path: 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("9",), 1, "error: the profile `default` has no generation 9\n\nhint: "),
+        (("99999",), 2, "error: the profile `default` has no generation 99999\n\nhint: "),
         (("x",), 2, "error: `x` is no generation\n"),
         (("--output", "/nowhere/bill.json"), 2, "error: `/nowhere/bill.json` cannot be written: "),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FOLDER = kit.ROOT / "docs" / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 VERBS = sorted(verb for verb, parser in cli.parsers().items() if "--json" in parser.format_help())
-OTHERS = {"error", "gc-why"}
+OTHERS = {"error", "gc-why", "hook-install", "hook-show", "hook-uninstall"}
 """Schemas of what is no verb's only answer."""
 
 GROUP = "vllm.general_plugins"
@@ -34,24 +35,29 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "gc-why": (("gc", "--why", "2"), ("gc", "--why", "one")),
     "history": (("history",),),
     "hook": (("hook", "status"),),
+    "hook-install": (("hook", "install"),),
+    "hook-show": (("hook", "show"),),
+    "hook-uninstall": (("hook", "uninstall"), ("hook", "uninstall")),
     "info": (("info",),),
     "keep": (("keep", "1"), ("keep", "1")),
     "list": (("list",),),
     "outdated": (("outdated",),),
+    "path": (("path",), ("path", "1")),
     "plugins": (("plugins",),),
     "remove": (("remove", "two", "--dry-run"),),
     "rollback": (("rollback",), ("rollback", "--to", "2", "--bad")),
     "show": (("show",), ("show", "1")),
-    "status": (("status",),),
+    "status": (("status",), ("status", "--pid", str(os.getpid()))),
     "switch": (("switch", "1"), ("switch", "2")),
     "tree": (("tree",), ("tree", "--all")),
+    "uninstall": (("uninstall", "--dry-run"),),
     "unkeep": (("unkeep", "1"),),
     "upgrade": (("upgrade", "--dry-run", "--offline"),),
     "verify": (("verify",),),
     "why": (("why", "one"),),
 }
 ERRORS = (
-    ("switch", "9"),
+    ("switch", "99999"),
     ("switch", "x"),
     ("why", "nothing-at-all"),
     ("build", "--upgrade", "nothing"),

@@ -201,7 +201,7 @@ def test_diff(call: Call) -> None:
         "settings\n"
         "  given: ∅ → pypi basic\n"
         "  gone: ∅ → pypi absent\n"
-        "  one.specifier: ∅ → ==1.0\n"
+        "  one.version: ∅ → ==1.0\n"
         "  three: ∅ → pypi three\n"
         "  two: ∅ → pypi two==1.0\n"
         "\n"
@@ -289,6 +289,8 @@ def test_why_a_package_of_the_set(call: Call) -> None:
     assert call("why", "shared")[1] == (
         "shared 1.1: a dependency\n  one 1.0 → shared <2\n  two 1.0 → quick 1.0 → shared >=1\n"
     )
+    assert call("why", "three")[2] == "the config asks for it; nothing else in generation 2 needs it\n"
+    assert call("why", "one")[2] == "needed by 1 package of generation 2\n"
     assert call("why", "one")[1] == "one 1.0: the plugin `one` of the config\n  two 1.0 → one\n"
     assert call("why", "given")[1] == "basic 3.0: the plugin `given` of the config, provided by the base\n"
     assert call("why", "shared", "--generation", "1")[1] == "shared 1.1: a dependency\n  one 1.2 → shared <2\n"
@@ -301,7 +303,7 @@ vllm.general_plugins   one         one 1.0           yes
 vllm.general_plugins   two         two 1.0           yes
 vllm.endpoint_plugins  two_routes  two 1.0           no: only if VLLM_PLUGINS names it
 
-export VLLM_PLUGINS='basic,lora_filesystem_resolver,lora_hf_hub_resolver,one,two,two_routes'
+export VLLM_PLUGINS=basic,lora_filesystem_resolver,lora_hf_hub_resolver,one,two,two_routes
 """
 
 
@@ -311,7 +313,7 @@ def test_plugins(call: Call) -> None:
     assert (code, out) == (0, PLUGINS)
     assert err == (
         "`three` has no entry point of the engine's: it is there to be imported\n"
-        "VLLM_PLUGINS is not set: the set needs this value\n"
+        "VLLM_PLUGINS is not set: the set needs the value above\n"
         "note: it is part of the key of vLLM's compile cache: with another value, models are compiled again\n"
     )
     assert call("plugins", "--export") == (0, PLUGINS.splitlines()[-1] + "\n", "")
@@ -323,14 +325,21 @@ def test_plugins_with_a_value_that_is_there_already(call: Call) -> None:
     assert "\nvllm.general_plugins   basic       basic 3.0 (base)  no: VLLM_PLUGINS does not name it\n" in out
     assert "\nvllm.general_plugins   one         one 1.0           yes: VLLM_PLUGINS names it\n" in out
     # The user left the base's `basic` out, and that stays so.
-    assert out.endswith("export VLLM_PLUGINS='lora_filesystem_resolver,lora_hf_hub_resolver,one,two,two_routes'\n")
+    assert out.endswith("export VLLM_PLUGINS=lora_filesystem_resolver,lora_hf_hub_resolver,one,two,two_routes\n")
     assert "warning: VLLM_PLUGINS names ` tow`, which nothing provides; did you mean `two`?\n" in err
-    assert "VLLM_PLUGINS is `one, tow`: the set needs this value\n" in err
+    assert "VLLM_PLUGINS is `one, tow`: the set needs the value above\n" in err
+
+
+def test_an_empty_allow_list_is_called_empty(call: Call) -> None:
+    _, _, err = call("plugins", VLLM_PLUGINS="")
+
+    assert "VLLM_PLUGINS is empty: the set needs the value above\n" in err
+    assert "``" not in err
 
 
 def test_what_the_engine_loads_is_what_plugins_says(stand: kit.VpmEnv) -> None:
     line = stand("plugins", "--export", check=True).stdout
-    value = re.fullmatch(r"export VLLM_PLUGINS='(.*)'\n", line)
+    value = re.fullmatch(r"export VLLM_PLUGINS=(.*)\n", line)
     assert value
     loaded = json.loads(stand("run", "--", "vllm", "serve", env={"VLLM_PLUGINS": value[1]}, check=True).stdout)[
         "loaded"
@@ -492,9 +501,9 @@ def said_in(text: str) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("show", "9"), 1, "error: the profile `default` has no generation 9\n\nhint: there are 1 and 2: see"),
+        (("show", "99999"), 2, "error: the profile `default` has no generation 99999\n\nhint: there are 1 and 2:"),
         (("show", "zz"), 2, "error: `zz` is no generation\n\nhint: name it by its number"),
-        (("diff", "1", "ffff"), 1, "error: the profile `default` has no generation whose digest begins with `ffff`"),
+        (("diff", "1", "ffff"), 2, "error: the profile `default` has no generation whose digest begins with `ffff`"),
         (("diff", "1", "2", "3"), 2, "error: unrecognized arguments: 3\n"),
         (
             ("tree", "sharde"),
@@ -531,6 +540,10 @@ def test_a_generation_goes_by_the_beginning_of_its_digest_too(stand: kit.VpmEnv,
 
     assert call("path", digests[0][:6].upper())[1] == call("path", "1")[1]
     assert call("diff", digests[0][:4], digests[1])[1] == call("diff", "1", "2")[1]
+    first, second = (next(digest[:at] for at in range(1, 64) if digest[:at] not in "12") for digest in digests)
+    if first != second and not (first.startswith(second) or second.startswith(first)):
+        assert call("path", first)[1] == call("path", "1")[1]
+    assert call("gc", "--why", digests[0][:12])[1] == call("gc", "--why", "1")[1]
     assert call("ls") == call("list")
     assert call("log") == call("history")
 

@@ -149,7 +149,7 @@ def test_a_shell_that_cannot_be_started_is_told(stand: kit.VpmEnv) -> None:
 
     assert done.exit == 2
     assert done.stderr.splitlines()[-1] == "error: there is no command `/nowhere/sh` in the set, in the base or on PATH"
-    assert stand("shell", "--generation", "9").exit == 1
+    assert stand("shell", "--generation", "99999").exit == 2
 
 
 CASES = {
@@ -164,6 +164,9 @@ CASES = {
     "vpm-env --profile empty switch ": [],
     "vpm-env list --profile def": ["default"],
     "vpm-env history ": [],
+    "vpm-env sync --up": ["--upgrade"],
+    "vpm-env switch-generation ": ["1", "2"],
+    "vpm-env unkeep ": [],
     "vpm-env doctor le": ["legacy"],
     "vpm-env disable one t": ["two"],
     "vpm-env --config plug": ["plugins.yaml"],
@@ -241,8 +244,21 @@ def test_values_are_listed_with_what_they_are(stand: kit.VpmEnv) -> None:
     listed = stand("completion", "--values", "generation").stdout
 
     assert re.fullmatch(r"2\t[0-9a-f]{12}, untried, current\n1\t[0-9a-f]{12}, untried\n", listed)
+    assert stand("completion", "--values", "kept").stdout == ""
+    stand("keep", "1", check=True)
+    assert re.fullmatch(r"1\t[0-9a-f]{12}, untried\n", stand("completion", "--values", "kept").stdout)
+    stand("unkeep", "1", check=True)
     assert stand("completion", "--values", "package").stdout == "one\t1.0\ntwo\t1.0\n"
     assert stand("completion", "--values", "plugin").stdout == "one\tpypi\ntwo\tpypi\n"
+
+
+def test_no_value_is_offered_that_bash_would_expand(stand: kit.VpmEnv) -> None:
+    odd = stand.home / "profiles" / "$(touch PWNED)"
+    odd.mkdir()
+    try:
+        assert stand("completion", "--values", "profile").stdout == "default\tprofile\n"
+    finally:
+        odd.rmdir()
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_what_is_shown_is_what_is_written(rig: Rig) -> None:
 
     for path in map(Path, installed.files):
         if path.suffix != ".pyc" and path.name != "RECORD":
-            assert f"# {path}\n{path.read_text()}" in shown
+            assert shown[str(path)] == path.read_text()
 
 
 def test_a_host_has_the_loader_without_vpm_env(rig: Rig) -> None:
@@ -189,11 +189,11 @@ def test_uv_can_remove_it(rig: Rig) -> None:
 
 def test_a_changed_file_stays_and_is_told(rig: Rig) -> None:
     rig.install()
-    guard = rig.base.purelib / "_vpm_env_guard.py"
+    guard = rig.base.purelib / "_vpm_env/guard.py"
     guard.write_text("mine = True\n")
     listener = Listener()
 
-    assert startup.inspect(rig.facts).problems == ("`_vpm_env_guard.py` is not as it was written",)
+    assert startup.inspect(rig.facts).problems == ("`_vpm_env/guard.py` is not as it was written",)
     startup.uninstall(rig.facts, reporter=listener)
 
     assert guard.read_text() == "mine = True\n"
@@ -271,7 +271,7 @@ def test_inspect(rig: Rig) -> None:
 
     assert (status.home, status.profile, status.base_key) == (str(rig.home), "default", rig.facts.key)
     assert (status.trust_owner, status.trust_home, status.intact) == ((5,), True, True)
-    (rig.base.purelib / "_vpm_env_activate.py").write_text("not python (\n")
+    (rig.base.purelib / "_vpm_env/activate.py").write_text("not python (\n")
     assert not startup.inspect(rig.facts).intact
 
 

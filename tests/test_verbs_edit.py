@@ -68,10 +68,10 @@ def test_add_makes_the_config_that_init_would(stand: kit.VpmEnv, tmp_path: Path)
 def test_each_change_is_a_line(stand: kit.VpmEnv, file: Path) -> None:
     before = file.read_text()
 
-    out, err = piped(stand, "add", "two[a]", "git+https://me:secret@git.example/x@v1", "one==2.0")
+    out, err = piped(stand, "add", "two[a]", "git+https://${TOKEN}@git.example/x@v1", "one==2.0")
     assert out == ""
     assert err == (
-        "added `two`: a\nadded `x`: https://****@git.example/x, v1\n"
+        "added `two`: a\nadded `x`: https://${TOKEN}@git.example/x, v1\n"
         f"`one` is there already; changed version 1.0 → ==2.0\n{HINT}"
     )
     assert piped(stand, "disable", "two", "x") == ("", f"disabled `two`\ndisabled `x`\n{HINT}")
@@ -86,15 +86,75 @@ def test_each_change_is_a_line(stand: kit.VpmEnv, file: Path) -> None:
 
 def test_a_dry_run_shows_what_the_file_would_be(stand: kit.VpmEnv, file: Path) -> None:
     before = file.read_text()
-    out, err = piped(stand, "add", "git+https://me:secret@git.example/x", "--ref", "v1", "--dry-run")
+    out, err = piped(stand, "add", "git+https://${TOKEN}@git.example/x", "--ref", "v1", "--dry-run")
 
     assert err == "nothing was written: this was a dry run\n"
     assert out == (
         "--- plugins.yaml\n+++ plugins.yaml\n@@ -5,2 +5,6 @@\n     source: pypi\n     version: '1.0'  # for now\n"
-        "+  - name: x\n+    source: git\n+    url: https://****@git.example/x\n+    ref: v1\n"
+        '+  - name: x\n+    source: git\n+    url: "https://${TOKEN}@git.example/x"\n+    ref: v1\n'
     )
     assert file.read_text() == before
     assert piped(stand, "add", "one", "-n") == ("", "nothing would change\n")
+
+
+def test_selected_entry_points_are_listed_as_they_are_written(stand: kit.VpmEnv, file: Path) -> None:
+    piped(stand, "add", "two", "--entry-point", "g:a")
+    file.write_text(file.read_text().replace('["g:a"]', "{g: [a, b], h: c}"))
+    _, err = piped(stand, "add", "two", "--entry-point", "i:d")
+    again = stand("add", "two", "--entry-point", "g:a", "--json", check=True).json
+
+    assert err == f"`two` is there already; changed entry_points g:a, g:b, h:c → i:d\n{HINT}"
+    assert again["changes"][0]["keys"] == [{"key": "entry_points", "before": ["i:d"], "after": ["g:a"]}]
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (("git+https://u:secret@h.example/r.git",), "url"),
+        (("git+https://secret@h.example/r.git",), "url"),
+        (("ssh://u:secret@h.example/r.git",), "url"),
+        (("two", "--index", "https://u:secret@h.example/simple"), "index"),
+    ],
+)
+def test_a_credential_does_not_get_into_the_config(
+    stand: kit.VpmEnv, file: Path, words: tuple[str, ...], key: str
+) -> None:
+    before = file.read_text()
+    _, err = piped(stand, "add", *words, code=2)
+
+    assert err.startswith(f"error: the `{key}` of ")
+    assert " holds a credential, which would stand in the config for all to read\n\nhint: write `${NAME}`" in err
+    assert "secret" not in err
+    assert file.read_text() == before
+
+
+def test_the_user_of_ssh_is_no_credential(stand: kit.VpmEnv, file: Path) -> None:
+    piped(stand, "add", "ssh://git@h.example/r.git", "git+ssh://me@h.example/s.git")
+
+    assert "ssh://me@h.example/s.git" in file.read_text()
+
+
+@pytest.mark.parametrize("start", ["", "\n", "# ours\n", "# ours", "engine: vllm\n", "\ufeff", "---\n"])
+def test_a_file_without_a_list_of_plugins_gets_one(stand: kit.VpmEnv, file: Path, start: str) -> None:
+    file.write_text(start)
+    _, err = piped(stand, "add", "two")
+    break_ = "\n" if start[-1:] == "s" else ""
+
+    assert err == f"added `two`\n{HINT}"
+    assert file.read_text() == f"{start}{break_}plugins:\n  - name: two\n    source: pypi\n"
+
+
+def test_json_stays_json(stand: kit.VpmEnv, file: Path) -> None:
+    for start in ('{"plugins": []}', '{"plugins": [{"name": "one", "source": "pypi"}]}'):
+        file.write_text(start)
+        piped(stand, "add", "two[a]", "--optional")
+        piped(stand, "disable", "two")
+        piped(stand, "add", "one>=1", "--entry-point", "g:a")
+
+        by_name = {plugin["name"]: plugin for plugin in json.loads(file.read_text())["plugins"]}
+        assert by_name["two"]["extras"] == ["a"]
+        assert (by_name["two"]["enabled"], by_name["two"]["optional"]) == (False, True)
+        assert (by_name["one"]["version"], by_name["one"]["entry_points"]) == (">=1", ["g:a"])
 
 
 def test_a_dry_run_on_a_terminal_is_coloured(stand: kit.VpmEnv, file: Path) -> None:

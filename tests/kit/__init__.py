@@ -3,6 +3,7 @@
 from kit.artifacts import project, sdist, wheel
 from kit.bases import KINDS, Base, base, bundled, describe, dist_info, fake_vllm, install, relocate
 from kit.commands import Finished, VpmEnv
+from kit.engines import fake_fastdeploy
 from kit.indexes import Index, Request, index
 from kit.machine import (
     MACHINE,
@@ -15,6 +16,7 @@ from kit.machine import (
     pythons,
     tree_hash,
 )
+from kit.remote import members
 from kit.repositories import GitServer, Repository, git_http, git_repository
 
 __all__ = [
@@ -35,12 +37,14 @@ __all__ = [
     "debian_python",
     "describe",
     "dist_info",
+    "fake_fastdeploy",
     "fake_vllm",
     "git_http",
     "git_repository",
     "index",
     "install",
     "is_ours",
+    "members",
     "network_settings",
     "project",
     "pythons",

@@ -135,4 +135,4 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _is_hooks(name: str) -> bool:
-    return name.startswith(("_vpm_env_", "vpm_env_hook-")) or name == "envbuilder"
+    return name.startswith(("_vpm_env_", "vpm_env_hook-")) or name in ("_vpm_env", "envbuilder")

@@ -1,4 +1,4 @@
-"""Laws of profiles, as a state machine against a small model: a stack, a set of bad ones, and a hold."""
+"""Laws of profiles, as a state machine against a small model: a stack, which sets are bad, and a hold."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ class History(RuleBasedStateMachine):
         self.folder = tempfile.mkdtemp()
         self.profile = Profile(layout=Layout(home=self.folder), name="default", base_key="b" * 12)
         self.stack: list[int] = []
-        self.count = 0
+        self.digests: list[str] = []
         self.bad: set[int] = set()
         self.held = False
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
 
-    @rule(switch=st.booleans())
-    def build(self, switch: bool) -> None:
-        made = profiles.add(self.profile, self._generation(), config=b"", lock="")
-        self.count += 1
+    @property
+    def count(self) -> int:
+        return len(self.digests)
+
+    @rule(switch=st.booleans(), digest=st.sampled_from("def"))
+    def build(self, switch: bool, digest: str) -> None:
+        made = profiles.add(self.profile, self._generation(digest * 64), config=b"", lock="")
+        self.digests.append(digest)
         assert made.number == self.count
         if switch:
             profiles.switch(self.profile, made.number, verb="build", hold=False)
@@ -49,7 +53,7 @@ class History(RuleBasedStateMachine):
     @rule()
     def rollback(self) -> None:
         below = self.stack[:-1]
-        while below and (below[-1] in self.bad or below[-1] == self.stack[-1]):
+        while below and (below[-1] in self.bad or self._digest(below[-1]) == self._digest(self.stack[-1])):
             below = below[:-1]
         if not below:
             with pytest.raises(ProfileError):
@@ -65,7 +69,7 @@ class History(RuleBasedStateMachine):
     def mark_bad(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(1, self.count))
         profiles.mark(self.profile, number, state="bad")
-        self.bad.add(number)
+        self.bad |= {other for other in range(1, self.count + 1) if self._digest(other) == self._digest(number)}
 
     @invariant()
     def agrees(self) -> None:
@@ -79,10 +83,13 @@ class History(RuleBasedStateMachine):
             self.stack = [*self.stack, number]
         self.held = held
 
-    def _generation(self) -> Generation:
+    def _digest(self, number: int) -> str:
+        return self.digests[number - 1]
+
+    def _generation(self, digest: str) -> Generation:
         return Generation(
             number=0,
-            digest="d" * 64,
+            digest=digest,
             base_key="b" * 12,
             created="2026-01-01T00:00:00+00:00",
             state="untried",

@@ -1,0 +1,230 @@
+# vpm-env: builds the plugins before an engine starts, if that was asked for; remove it with `vpm-env hook uninstall`
+"""Bring the plugins up to date in the first process of an engine, before that imports anything.
+
+Copied into a base's site-packages as `_vpm_env/auto.py`, with the constants below filled in; `_vpm_env.activate`, which
+every function here gets as its `host`, calls `build` if `hook install --auto` or VPM_ENV_AUTO says so. It runs
+`vpm-env build`, which alone knows whether there is anything to do, and passes on what that says as plain lines on
+standard error; but not where that noted before that there is nothing to do, and all that it looked at is as it was.
+Standard library only, and hardly any of it where nothing is built.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # it would take `typing` to import that
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+# filled in from here
+PYTHON = ""
+CONFIG_FOLDER = ""
+COMMAND_MODULES: tuple[str, ...] = ()
+SERVING: tuple[str, ...] = ()
+# filled in to here
+
+POLICIES = ("last-good", "bare", "fail")
+CONFIG_VARIABLES = ("VPM_ENV_CONFIG", "VLLM_PLUGIN_CONFIG")
+INFORMING = ("-h", "--help", "--version")
+"""Options with which an engine says something and ends."""
+
+
+class FailedError(Exception):
+    """Why the plugins could not be built: a sentence."""
+
+
+def build(host: Any, asked: str, module: str, environment: dict[str, str]) -> None:
+    """Build what the config asks for if this process is going to serve; `module` is what `-m` names, "" for a script.
+
+    `asked` is a policy, or `1` for the one of the installation. After a failure return where the current set will do;
+    else raise `host.InactiveError`, or end this process.
+    """
+    if not is_serving(module, sys.argv[1:]):
+        return
+    policy = asked if asked in POLICIES else host.AUTO or POLICIES[0]
+    profile = environment.get("VPM_ENV_PROFILE") or host.PROFILE
+    try:
+        require_known(asked)
+        named = named_config()
+        if not host.is_name(profile) or is_as_noted(host, profile, named):
+            return
+        config = named or known_config(host, profile)
+        if config and may_build(host, profile, config):
+            run(command(host, profile, config))
+    except FailedError as failed:
+        fall_back(host, policy, str(failed), environment)
+    else:
+        renew(host)
+
+
+def require_known(asked: str) -> None:
+    if asked not in (*POLICIES, "1"):
+        raise FailedError(f"VPM_ENV_AUTO is `{asked}`, which is neither 0 nor 1 nor {', '.join(POLICIES)}")
+
+
+def is_serving(module: str, words: Sequence[str]) -> bool:
+    """Tell whether the engine will load a model: by the first word, where it takes one."""
+    if any(word.partition("=")[0] in INFORMING for word in words):
+        return False
+    takes_word = not module or any(f"{module}.".startswith(f"{known}.") for known in COMMAND_MODULES)
+    return not takes_word or next((word for word in words if not word.startswith("-")), "") in SERVING
+
+
+def named_config() -> str:
+    """Return the path of the config that a variable names, "" where none does."""
+    for name in () if sys.flags.ignore_environment else CONFIG_VARIABLES:
+        if os.environ.get(name):
+            path = os.path.abspath(os.path.expanduser(os.environ[name]))
+            if not os.path.isfile(path):
+                raise FailedError(f"there is no file `{path}`, which {name} names")
+            return path
+    return ""
+
+
+def is_as_noted(host: Any, profile: str, named: str) -> bool:
+    """Tell whether everything is as it was when vpm-env found that there was nothing to do."""
+    parts = os.fsdecode(content_of(f"{host.HOME}/cache/starts/{host.BASE_KEY}-{profile}")).split("\0")
+    seen = list(zip(parts[::2], parts[1::2], strict=False))
+    same = bool(seen) and named in ("", parts[0]) and host.exists(host.BASE_MARK)
+    return same and all(seen_of(path) == known for path, known in seen)
+
+
+def seen_of(path: str) -> str:
+    """Say in short which file or folder there is, and when it was changed; "" for none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_size}"
+
+
+def known_config(host: Any, profile: str) -> str:
+    """Name the config of the newest generation, else the user's own; "" for none.
+
+    Working directories do not count: an engine may be started anywhere.
+    """
+    return next((path for path in (recorded_config(host, profile), own_config()) if os.path.isfile(path)), "")
+
+
+def recorded_config(host: Any, profile: str) -> str:
+    """Return the path of the config that the newest generation was built from, "" for none."""
+    import json
+
+    try:
+        with open(newest(host, profile) + ".json", encoding="utf-8") as stream:
+            return str(json.load(stream)["config"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def own_config() -> str:
+    """Name the config in the user's config folder, "" for a user without one."""
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    is_known = CONFIG_FOLDER and os.path.isabs(folder) and folder != "/.config"
+    return os.path.join(folder, CONFIG_FOLDER, "plugins.yaml") if is_known else ""
+
+
+def newest(host: Any, profile: str) -> str:
+    """Return what the names of the newest generation's files begin with."""
+    folder = f"{host.HOME}/profiles/{profile}/{host.BASE_KEY}/generations"
+    try:
+        names = [name[:-5] for name in os.listdir(folder) if name.endswith(".json")]
+    except OSError:
+        names = []
+    return f"{folder}/{max((int(name) for name in names if name.isdigit()), default=0)}"
+
+
+def may_build(host: Any, profile: str, config: str) -> bool:
+    """Tell whether the home is ours to change; say so if it is not, and something is to be built.
+
+    Raise `host.InactiveError` for a home that would not be trusted afterwards.
+    """
+    if host.exists(host.HOME):
+        host.require_home()
+    blocked = next((path for path in places(host) if not os.access(path, os.W_OK | os.X_OK)), "")
+    if blocked and content_of(newest(host, profile) + ".plugins.yaml") != content_of(config):
+        tell(f"no build: `{blocked}` cannot be written to by this user; the plugins stay as they were built")
+    return not blocked
+
+
+def places(host: Any) -> Iterator[str]:
+    """Name the folders that a build writes to: the home's, or where it is to be made."""
+    folder = host.HOME
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    yield folder
+    names = ("store", "overlays", f"overlays/{host.BASE_KEY}", "profiles", "sources", "flocks", "tmp")
+    yield from (path for path in (f"{host.HOME}/{name}" for name in names) if os.path.exists(path))
+
+
+def content_of(path: str) -> bytes:
+    """Read a file; one that cannot be read is empty."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def command(host: Any, profile: str, config: str) -> list[str]:
+    """Return the words of the build."""
+    scope = ("--config", config, "--base", PYTHON, "--home", host.HOME, "--profile", profile)
+    return [*host.COMMAND, "build", "--auto", *scope]
+
+
+def variables() -> dict[str, str]:
+    """Return the environment of the build: without what steers this Python or names another set.
+
+    Waiting for another build has no end but that build's, and an engine that this one starts builds nothing.
+    """
+    ours = ("VPM_ENV_PIN", "VPM_ENV_PROFILE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name not in ours}
+    kept.setdefault("VPM_ENV_LOCK_TIMEOUT", "inf")
+    return {**kept, "VPM_ENV_AUTO": "0"}
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the build to its end; raise `FailedError` if it fails."""
+    problem = __import__("_vpm_env.building").building.run(words, variables())
+    if problem:
+        raise FailedError(problem)
+
+
+def fall_back(host: Any, policy: str, problem: str, environment: dict[str, str]) -> None:
+    """Do what the policy says after a failure, and say it in one line."""
+    if policy == "fail":
+        tell(f"ERROR: {problem}; the engine is not started")
+        os._exit(1)  # an exception would make this Python explain why it has no `site`
+    kept = "" if policy == "bare" else current(host, environment)
+    tell(f"ERROR: {problem}; starting {f'with {kept}' if kept else 'without plugins'}")
+    if not kept:
+        raise host.InactiveError("build-failed", problem)
+    host.unbuilt = problem
+
+
+def current(host: Any, environment: dict[str, str]) -> str:
+    """Name the set that this process gets without a build, "" for none."""
+    try:
+        host.require_home()
+        host.choose(environment)
+    except host.InactiveError:
+        return ""
+    return f"generation {host.generation} ({host.digest[:12]})" if host.exists(host.BASE_MARK) else ""
+
+
+def renew(host: Any) -> None:
+    """Take over what the build wrote into the hook: it does so where the engine was upgraded."""
+    if not host.exists(host.BASE_MARK):
+        import importlib
+
+        importlib.reload(host)
+
+
+def tell(text: str) -> None:
+    try:
+        sys.stderr.write(f"vpm-env: {text}\n")
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001, S110 (no stderr, or nobody who reads it, is no reason to stop)
+        pass

@@ -1,0 +1,41 @@
+"""What vpm-env does in the first process of the engine, beside what that does anyway."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from typing import TYPE_CHECKING
+
+import pytest
+from engine import entry
+
+from benchmarks.measure import Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stands import Stand
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def started(stand: Stand, tmp_path_factory: pytest.TempPathFactory) -> entry.Entry:
+    return entry.Entry.of(stand, tmp_path_factory.mktemp("entry"))
+
+
+def test_hook_guard_and_metadata_take_few_milliseconds(started: entry.Entry) -> None:
+    assert started.told() == ["marker", "vpm_env_guard"]
+    with started.without_hook():
+        assert started.told() == []
+
+    assert statistics.median(started.added_seconds(runs=15)) < entry.MOST_SECONDS
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind, which counts instructions")
+def test_hook_guard_and_metadata_take_few_instructions(started: entry.Entry) -> None:
+    command = Command(words=started.words, env=started.stand.env, cwd=started.script.parent)
+    with started.without_hook():
+        bare = command.instructions()
+
+    assert 0 < command.instructions() - bare < entry.MOST_INSTRUCTIONS

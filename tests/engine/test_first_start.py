@@ -1,0 +1,65 @@
+"""A model that only a plugin knows, served at the first start: with a hook that builds, and without a hook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from engine import serving
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stands import Stand
+
+pytestmark = pytest.mark.engine
+
+CONFIG = """\
+plugins:
+  - name: spark
+    source: pypi
+    package: vllm-spark2_5-plugin
+    version: "==0.1.0"
+"""
+
+
+@pytest.fixture(scope="module")
+def words(stand: Stand, spark: Path) -> list[str | Path]:
+    """Return what anybody types who serves this model."""
+    return [stand.base.scripts / "vllm", "serve", spark, *serving.OPTIONS]
+
+
+def test_without_the_plugin_the_server_ends(stand: Stand, words: list[str | Path], tmp_path: Path) -> None:
+    with serving.started(words, env=stand.env, folder=tmp_path) as server:
+        assert server.ended() == 1
+        assert "model type `spark2_5`" in server.said
+
+
+def test_the_first_start_builds_and_serves(stand: Stand, words: list[str | Path], tmp_path: Path) -> None:
+    config = tmp_path / "mounted" / "plugins.yaml"
+    config.parent.mkdir()
+    config.write_text(CONFIG)
+    config.chmod(0o444)
+    stand("hook", "install", "--auto")
+    with serving.started(words, env={**stand.env, "VLLM_PLUGIN_CONFIG": str(config)}, folder=tmp_path) as server:
+        server.ready()
+
+        assert len(server.complete()) == 3
+        assert "vpm-env: switched to generation 1 (" in server.said
+        assert "Resolved architecture: Spark2_5ForCausalLM" in server.said
+        told = [line for line in server.said.splitlines() if "vpm-env: generation 1 (" in line]
+        print(*told, sep="\n")
+        assert all(line.endswith("), 1 plugin") for line in told)
+
+
+def test_without_a_hook_a_set_serves_through_run(stand: Stand, words: list[str | Path], tmp_path: Path) -> None:
+    stand("hook", "uninstall")
+    stand.vpm_env.config(CONFIG)
+    stand("build")
+    command, env = [*stand.vpm_env.command, "run", "--", "vllm", *words[1:]], stand.vpm_env.env
+    with serving.started(command, env=env, folder=stand.vpm_env.folder, quick=True) as server:
+        server.ready()
+
+        assert len(server.complete()) == 3
+        overlay = f"{stand.overlay}/bin/python"
+        assert {command[0] for command in server.commands()} >= {overlay}
