@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import homes
 import kit
+from engine_rows import engine_start
 from measure import Command, Pairs, Row, Unavailable, own_blocks
 from rig import Rig, publish, synthetic, with_real_packages
 
@@ -241,4 +242,5 @@ ROWS = {
     "warm-build": warm_build,
     "real-build": real_build,
     "overlay": linking,
+    "engine-start": engine_start,
 }

@@ -97,7 +97,7 @@ def _of_other_pythons(base: Base) -> Iterator[Trouble]:
         yield Trouble(
             what=f"a hook of another Python lies in `{folder}`",
             why=f"the base is Python {base.python_version} by now, and never looks there",
-            way_forward=f"delete `{join(folder, '_vpm_env_')}*` and `{join(folder, 'vpm_env_hook-')}*`",
+            way_forward=f"delete `{join(folder, '_vpm_env')}*` and `{join(folder, 'vpm_env_hook-')}*`",
         )
 
 

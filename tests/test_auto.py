@@ -148,6 +148,7 @@ def test_a_start_asks_vpm_env_after_any_change_that_could_matter(engine: Engine)
     assert "generation 1" in engine.serve(env={"VPM_ENV_CONFIG": str(other)}).said
 
 
+@pytest.mark.long
 def test_a_local_plugin_is_looked_at_at_every_start(engine: Engine) -> None:
     project = kit.project(engine.config.parent / "mine", "mine", files={"mine.py": "def register(): pass\n"})
     engine.config.write_text(f"plugins: [{{name: mine, source: local, path: {project}}}]\n")
@@ -255,6 +256,7 @@ def test_a_child_builds_nothing(engine: Engine) -> None:
     assert engine.generations == [1]
 
 
+@pytest.mark.long
 def test_what_is_built_is_trusted_whatever_the_umask_is(engine: Engine) -> None:
     engine.wants("shout")
     before = os.umask(0)
@@ -525,7 +527,12 @@ def processes_about(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "ignored"), [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGTERM, True)]
+    ("number", "ignored"),
+    [
+        (signal.SIGTERM, False),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_ends_the_build_and_the_start(engine: Engine, number: int, ignored: bool) -> None:
     """An interrupt that is ignored, as in jobs in the background of a script, is ignored by the engine alone."""
@@ -566,6 +573,7 @@ def test_it_is_said_every_10_seconds_that_a_build_is_at_work() -> None:
 # The hook
 
 
+@pytest.mark.long
 def test_an_engine_that_was_upgraded_gets_its_plugins_at_once(tmp_path: Path, uv_cache: Path) -> None:
     with stands.stand(tmp_path, uv_cache) as stand:
         publish(stand, "shout", "1.0")

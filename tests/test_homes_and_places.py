@@ -103,7 +103,7 @@ def test_without_any_home_it_is_said_which_variable_helps(public: Stand) -> None
     assert "`VPM_ENV_HOME`" in done.stderr
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o1777])
+@pytest.mark.parametrize("mode", kit.mostly_long([0o755, 0o1777], 0o755))
 def test_where_nothing_but_the_home_may_be_written(public: Stand, registry: Path, mode: int) -> None:
     """A container whose file system is read-only, with a volume: the stranger's own, or one open to all."""
     if mode != 0o755:
@@ -214,6 +214,7 @@ def test_a_home_of_a_later_version_is_left_alone(stand: Stand, tmp_path: Path) -
     assert not list(stand.base.purelib.glob("*vpm_env*"))
 
 
+@pytest.mark.long
 def test_an_override_cannot_break_the_vpm_env_of_its_own_base(tmp_path: Path, uv_cache: Path) -> None:
     """vpm-env lives in the base, a set overrides a library of vpm-env with a broken one, and the way back works."""
     with stands.stand(tmp_path, uv_cache) as stand:

@@ -55,7 +55,7 @@ def active(rig: Rig) -> Rig:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("version", kit.VERSIONS)
+@pytest.mark.parametrize("version", kit.mostly_long(kit.VERSIONS, VERSION))
 def test_current_is_active_on_every_python(shelf: Any, tmp_path: Path, version: str, kind: str) -> None:
     rig = Rig.of(shelf(version, kind), tmp_path / "h")
     (rig.base.purelib / "comment.pth").write_text("# what a first .pth costs is not ours\n")
@@ -424,7 +424,7 @@ def run_tree(rig: Rig, name: str) -> dict[str, list[str]]:
     return dict(json.loads(rig.start(folder / name, rig.profile).stdout))
 
 
-@pytest.mark.parametrize("version", kit.VERSIONS)
+@pytest.mark.parametrize("version", kit.mostly_long(kit.VERSIONS, VERSION))
 def test_a_switch_never_mixes_two_sets_in_an_engines_tree(shelf: Any, tmp_path: Path, version: str) -> None:
     rig = Rig.of(shelf(version, "venv"), tmp_path / "h")
     rig.generation(1, rig.overlay("one", "plug", "late"))

@@ -56,6 +56,7 @@ def test_a_record_can_lie(tmp_path: Path) -> None:
     assert "extra" not in record
 
 
+@pytest.mark.long
 def test_a_real_installer_takes_the_wheel(tmp_path: Path, base: kit.Base) -> None:
     entry_points = {"console_scripts": {"demo": "demo:main"}, "some.group": {"point": "demo:main"}}
     path = kit.wheel(
@@ -75,6 +76,7 @@ def test_a_real_installer_takes_the_wheel(tmp_path: Path, base: kit.Base) -> Non
     assert """y; extra == "x\"""" in base.code(code)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layout", ["flat", "src"])
 @pytest.mark.parametrize("editable", [False, True])
 def test_a_project_builds_without_an_index(tmp_path: Path, base: kit.Base, layout: str, editable: bool) -> None:
@@ -123,6 +125,7 @@ def test_the_index_serves_an_installer(index: kit.Index, base: kit.Base, tmp_pat
     assert index.url != other.url
 
 
+@pytest.mark.long
 def test_the_index_speaks_html_to_pip(index: kit.Index, base: kit.Base) -> None:
     kit.wheel(index.folder, "demo", "1.0")
     kit.install(base, kit.bundled(base, "pip"))
@@ -158,6 +161,7 @@ def test_the_index_breaks_on_demand(index: kit.Index) -> None:
     assert broken.value.code == 503
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", kit.KINDS)
 def test_every_kind_of_base(tmp_path: Path, home: Path, kind: str) -> None:
     made = kit.base(tmp_path / "base", kind=kind, dists=["torch==2.13.0+cpu"])
@@ -183,6 +187,7 @@ def test_a_system_base_has_two_site_directories(tmp_path: Path) -> None:
     assert made.code(code) == "1.0 1.0"
 
 
+@pytest.mark.long
 def test_debians_python_can_be_a_base(tmp_path: Path) -> None:
     python = kit.debian_python()
     if python is None:
@@ -203,6 +208,7 @@ def test_a_system_site_venv_sees_both_layers(tmp_path: Path) -> None:
     assert made.code(code) == "1.0 2.0"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", kit.VERSIONS)
 def test_bases_of_every_python(tmp_path: Path, version: str) -> None:
     if version not in kit.pythons():

@@ -172,6 +172,7 @@ def test_a_store_that_cannot_be_trusted_lends_nothing(
     assert told == [f"the store `{other}` is not used: it {why}"]
 
 
+@pytest.mark.long
 def test_a_package_that_is_not_compiled_for_the_base_is_fetched(lent: Lent, tmp_path: Path) -> None:
     other = tmp_path / "site"
     shutil.copytree(lent.site, other, symlinks=True)

@@ -84,7 +84,7 @@ def code(made: Path, text: str, *, at: str = "bin/python", env: dict[str, str] |
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("kind", kit.KINDS)
+@pytest.mark.parametrize("kind", kit.mostly_long(kit.KINDS, "venv", "system"))
 def test_the_overlays_python_sees_overlay_and_base(kind: str, layout: Layout, tmp_path: Path) -> None:
     under = kit.base(tmp_path / "base", kind=kind)
     kit.install(under, kit.wheel(tmp_path, "lower", "1.0", files={"lower/__init__.py": "name = 'lower'"}))

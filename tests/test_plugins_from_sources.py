@@ -112,7 +112,7 @@ def test_a_folder_is_only_read_and_changes_are_seen(vllm: kit.VpmEnv, tmp_path: 
     assert served(vllm)[0] == "second"
 
 
-@pytest.mark.parametrize("layout", ["flat", "src"])
+@pytest.mark.parametrize("layout", kit.mostly_long(["flat", "src"], "src"))
 def test_an_editable_shows_edited_code_at_once_and_entry_points_at_the_next_build(
     vllm: kit.VpmEnv, tmp_path: Path, layout: str
 ) -> None:

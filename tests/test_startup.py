@@ -62,7 +62,7 @@ def test_what_goes_in_comes_out_again(rig: Rig) -> None:
     assert startup.uninstall(rig.facts) == ()
 
 
-@pytest.mark.parametrize("kind", kit.KINDS)
+@pytest.mark.parametrize("kind", kit.mostly_long(kit.KINDS, "venv", "system"))
 def test_every_kind_of_base(tmp_path: Path, kind: str) -> None:
     base = homes.vllm_base(tmp_path, kind=kind, python=sys.executable)
     rig = Rig.of(base, tmp_path / "h")

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT = "{}.{}".format(*sys.version_info)
-CASES = [(kind, DEFAULT) for kind in kit.KINDS] + [
-    pytest.param(("venv", version), marks=pytest.mark.long) for version in kit.pythons() if version != DEFAULT
-]
+ALL = [(kind, DEFAULT) for kind in kit.KINDS] + [("venv", version) for version in kit.pythons() if version != DEFAULT]
+CASES = kit.mostly_long(ALL, ("venv", DEFAULT), ("conda", DEFAULT), ("system", DEFAULT))
 PLUGINS = ("regular", "single-module", "space-one", "space-two", "shared-first", "shared-second", "fast")
 TOPS = ("regular", "single_module", "space", "shared", "fast")
 

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import homes
 import kit
 import pytest
 from stands import Stand
 
-from envbuilder import uv
+from envbuilder import startup, uv
 from envbuilder.paths import Environment, Layout
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def _base(folder: Path) -> kit.Base:
         mark.write_text(wanted)
     base = kit.describe(prefix / "bin" / "python", kind="venv")
     be_version(base, VERSION)
+    startup.uninstall(homes.described(base))  # a run that was killed leaves its hook in a base that is kept
     return base
 
 
@@ -111,9 +113,11 @@ def stand(folder: Path, base: kit.Base, uv_cache: Path, engine_cache: Path) -> I
     env |= {"VLLM_CACHE_ROOT": str(engine_cache)}
     vpm_env = kit.VpmEnv(home=folder / "registry", folder=folder / "work", env=env).use(base)
     with kit.index(folder / "index") as index:
-        yield Stand(folder=folder, base=base, index=index, vpm_env=vpm_env)
-        vpm_env("hook", "uninstall", check=True)
-        be_version(base, VERSION)
+        try:
+            yield Stand(folder=folder, base=base, index=index, vpm_env=vpm_env)
+        finally:
+            vpm_env("hook", "uninstall")
+            be_version(base, VERSION)
 
 
 def be_version(base: kit.Base, version: str) -> None:

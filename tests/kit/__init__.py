@@ -16,6 +16,7 @@ from kit.machine import (
     pythons,
     tree_hash,
 )
+from kit.parameters import mostly_long
 from kit.remote import members
 from kit.repositories import GitServer, Repository, git_http, git_repository
 
@@ -45,6 +46,7 @@ __all__ = [
     "install",
     "is_ours",
     "members",
+    "mostly_long",
     "network_settings",
     "project",
     "pythons",
