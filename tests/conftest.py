@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 import kit
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
+
+
+settings.register_profile("short", max_examples=40)
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")
