@@ -126,6 +126,7 @@ def test_the_first_start_has_its_plugins_and_the_second_has_nothing_to_do(engine
     assert "\x1b" not in first.said
 
 
+@pytest.mark.long
 def test_a_start_asks_vpm_env_after_any_change_that_could_matter(engine: Engine) -> None:
     engine.wants("shout")
     engine.serve()
@@ -266,6 +267,7 @@ def test_what_is_built_is_trusted_whatever_the_umask_is(engine: Engine) -> None:
         os.umask(before)
 
 
+@pytest.mark.long
 def test_a_pin_of_another_base_is_no_reason_not_to_build(engine: Engine) -> None:
     engine.wants("shout")
 
@@ -308,6 +310,7 @@ def test_without_a_config_nothing_happens(engine: Engine) -> None:
     assert engine.generations == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variable", _auto.CONFIG_VARIABLES)
 def test_variables_name_the_config(engine: Engine, variable: str) -> None:
     engine.wants("shout")

@@ -272,6 +272,7 @@ def test_a_plugin_that_the_base_holds_too_is_told(vllm: kit.VpmEnv, base: kit.Ba
     assert "override" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_base_that_comes_to_need_another_version_of_what_is_shadowed_is_noticed(
     vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
 ) -> None:
@@ -405,6 +406,7 @@ def age_switches(vpm_env: kit.VpmEnv) -> str:
     return str(order)
 
 
+@pytest.mark.long
 def test_gc_and_a_switch_keep_out_of_each_others_way(vllm: kit.VpmEnv, index: kit.Index) -> None:
     """A generation that is being switched to must not be collected, nor one switched to while gc has chosen it."""
     for name in ("one", "two"):
@@ -471,6 +473,7 @@ def test_uninstall_leaves_nothing_but_what_is_the_users(vllm: kit.VpmEnv, base: 
     assert not list(base.purelib.glob("*vpm_env*"))
 
 
+@pytest.mark.long
 def test_uninstall_waits_for_nobody_and_names_other_hooks(
     vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
 ) -> None:
@@ -504,6 +507,7 @@ def test_uninstall_waits_for_nobody_and_names_other_hooks(
     assert not vllm.home.exists()
 
 
+@pytest.mark.long
 def test_to_name_another_engine_is_to_mean_another_base(vllm: kit.VpmEnv, index: kit.Index) -> None:
     publish(index, "one")
     config(vllm, index, "one")
@@ -521,6 +525,7 @@ def test_to_name_another_engine_is_to_mean_another_base(vllm: kit.VpmEnv, index:
     assert vllm("verify").exit == 0
 
 
+@pytest.mark.long
 def test_two_configs_in_one_folder_have_a_lock_each(vllm: kit.VpmEnv, index: kit.Index) -> None:
     for name in ("one", "two"):
         publish(index, name)
@@ -534,6 +539,7 @@ def test_two_configs_in_one_folder_have_a_lock_each(vllm: kit.VpmEnv, index: kit
     assert {path.name for path in vllm.folder.glob("pylock*")} == {"pylock.one.toml", "pylock.two.toml"}
 
 
+@pytest.mark.long
 def test_the_status_of_another_profile_than_the_hooks(vllm: kit.VpmEnv, index: kit.Index) -> None:
     publish(index, "one")
     publish(index, "two")

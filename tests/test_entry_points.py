@@ -100,6 +100,7 @@ def test_the_plan_and_the_build_say_that_others_are_selected(stand: kit.VpmEnv) 
     assert (again.stdout, "nothing would change" in again.stderr) == ("", True)
 
 
+@pytest.mark.long
 def test_the_store_and_other_sets_know_nothing_of_it(stand: kit.VpmEnv) -> None:
     build(stand, "[]")
     first = overlay(stand)
@@ -129,6 +130,7 @@ def test_the_same_selection_in_other_words_is_the_same_set(stand: kit.VpmEnv) ->
     assert overlay(stand) == chosen
 
 
+@pytest.mark.long
 def test_a_collected_generation_comes_back_with_its_selection(stand: kit.VpmEnv) -> None:
     build(stand, f"['{GENERAL}:good']")
     kept = stand("history", "--json").json["current"]

@@ -73,7 +73,7 @@ def registry(public: Stand) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.mark.parametrize("home", [None, "/", "read-only"])
+@pytest.mark.parametrize("home", kit.mostly_long([None, "/", "read-only"], "read-only"))
 def test_a_user_without_a_home(public: Stand, registry: Path, home: str | None) -> None:
     named = str(public.folder / "home") if home == "read-only" else home
     env = {"HOME": named, "UV_CACHE_DIR": None}

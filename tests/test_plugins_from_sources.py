@@ -203,6 +203,7 @@ def test_setuptools_plugins_build_on_a_base_that_has_setuptools_itself(
     assert served(vllm).count("first") == 2
 
 
+@pytest.mark.long
 def test_a_collected_set_with_a_git_plugin_is_rebuilt_from_its_lock(vllm: kit.VpmEnv, tmp_path: Path) -> None:
     repository = kit.git_repository(tmp_path / "repository", {"README": ""})
     plugin(repository.folder)
@@ -222,6 +223,7 @@ def test_a_collected_set_with_a_git_plugin_is_rebuilt_from_its_lock(vllm: kit.Vp
     assert served(vllm)[0] == "first"
 
 
+@pytest.mark.long
 def test_a_set_that_was_built_with_the_base_in_view_is_rebuilt_so(
     vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_chain_leads_through_dependencies(resolver: Resolver, publish: Callabl
     assert "`ignore: [vllm]` on an entry `deeper` of its own" in conflict.ways_forward[-1]
 
 
+@pytest.mark.long
 def test_every_bound_that_the_base_breaks_is_told_at_once(
     resolver: Resolver, base: kit.Base, publish: Callable[..., Path]
 ) -> None:

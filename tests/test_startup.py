@@ -164,6 +164,7 @@ def test_installing_again_replaces_what_an_older_version_left(rig: Rig) -> None:
     assert rig.ask()["state"] == "active"
 
 
+@pytest.mark.long
 def test_pip_knows_it_and_can_remove_it(rig: Rig) -> None:
     before = kit.tree_hash(rig.base.prefix)
     rig.install()

@@ -239,6 +239,7 @@ def test_json_keeps_to_its_schema(stand: kit.VpmEnv, file: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_build_follows_and_an_upgrade_takes_what_is_newer(stand: kit.VpmEnv, file: Path) -> None:
     build = ("--build", "--offline")
     out, err = piped(stand, "add", "two", *build)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -35,8 +37,8 @@ QUICK_VARIABLES = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 """Let the engine core work itself, where it does not matter that its worker is a process of its own."""
 PATIENCE = 300.0
 """Seconds: a start takes 20 to 30 on an idle machine of two cores, and four times that on a busy one."""
-GRACE = 20.0
-"""Seconds that a server has to end."""
+GRACE = 5.0
+"""Seconds that a server has to end: one that serves takes less than one, one that starts may not listen at all."""
 
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
@@ -95,18 +97,18 @@ class Server:
         return self.process.wait(PATIENCE)
 
     def end(self) -> None:
-        """Ask it to end, and kill what is left of it."""
+        """Ask it to end, and kill what is left of it; last the process that gives back what they shared."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            pass
-        for pid in self.family():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        for left in (self.engine_processes, self.family):
+            deadline = time.monotonic() + GRACE
+            while left() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            for pid in left():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
         self.process.wait(GRACE)
 
     def _is_healthy(self) -> bool:
@@ -127,11 +129,12 @@ def started(
     """
     folder.mkdir(parents=True, exist_ok=True)
     log, port = folder / f"server-{time.time_ns()}.log", _free_port()
-    more = QUICK if quick else ()
+    more, variables = (QUICK, QUICK_VARIABLES) if quick else ((), {})
+    sockets = tempfile.mkdtemp(prefix="vllm-")  # their paths must be short
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [*map(str, words), *more, "--port", str(port)],
-            env={**VARIABLES, **(QUICK_VARIABLES if quick else {}), **env},
+            env={**VARIABLES, **variables, **env, "TMPDIR": sockets},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -146,10 +149,14 @@ def started(
         raise
     finally:
         server.end()
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _words(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    except OSError:
+        return []
 
 
 def _free_port() -> int:

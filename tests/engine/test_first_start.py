@@ -47,8 +47,8 @@ def test_the_first_start_builds_and_serves(stand: Stand, words: list[str | Path]
         assert len(server.complete()) == 3
         assert "vpm-env: switched to generation 1 (" in server.said
         assert "Resolved architecture: Spark2_5ForCausalLM" in server.said
-        told = [line for line in server.said.splitlines() if "vpm-env: generation 1 (" in line]
-        print(*told, sep="\n")
+        told = [line for line in server.said.splitlines() if "] vpm-env: generation 1 (" in line]
+        assert {line.split(" pid=")[0] for line in told} >= {"(EngineCore", "(VllmWorker-0"}
         assert all(line.endswith("), 1 plugin") for line in told)
 
 
