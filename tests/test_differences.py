@@ -25,6 +25,8 @@ from envbuilder.steps import steps
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.long
 GROUP = "vllm.general_plugins"
 LICENSE = 300_000
 """Bytes of a file that lies in a dist-info directory: overlays have hard links to it."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from stands import Stand
 
+pytestmark = pytest.mark.long
+
 OLD, NEW = "0.33.0", "0.34.0"
 
 

@@ -14,6 +14,8 @@ from test_cli import on_terminal
 
 from envbuilder.console import json_text, one_line, visible
 
+pytestmark = pytest.mark.long
+
 GROUP = "vllm.general_plugins"
 SHELL = "x';touch PWNED;echo 'y"
 COMMA = "a,b"

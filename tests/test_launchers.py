@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 SEEN = """
 import importlib.metadata, json, os, sys
 points = importlib.metadata.entry_points(group="vllm.general_plugins")

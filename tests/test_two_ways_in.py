@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "{}.{}".format(*sys.version_info)
 ALL = [(kind, DEFAULT) for kind in kit.KINDS] + [("venv", version) for version in kit.pythons() if version != DEFAULT]
-CASES = kit.mostly_long(ALL, ("venv", DEFAULT), ("system", DEFAULT))
+CASES = kit.mostly_long(ALL, ("venv", DEFAULT))
 PLUGINS = ("regular", "single-module", "space-one", "space-two", "shared-first", "shared-second", "fast")
 TOPS = ("regular", "single_module", "space", "shared", "fast")
 
