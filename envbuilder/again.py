@@ -9,7 +9,6 @@ from envbuilder import profile as profiles
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.scope import make_home
 from envbuilder.tuples import TYPE_CHECKING
-from envbuilder.unchanged import has_stale_hook
 
 if TYPE_CHECKING:
     from envbuilder.package import Package
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, report: Reporter) -> Outcome | None:
-    """Make the set of `recipe` and commit it; None where the store, the base or the overlay needs a whole build."""
+    """Make the set of `recipe` and commit it; None where store, skeleton or overlay need a whole build."""
     profile, manifest = seen.profile, recipe.manifest
-    if not _is_ready(seen, recipe):
+    if not isfile(join(recipe.skeleton, "pyvenv.cfg")):
         return None
     make_home(found.layout)
     with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
@@ -37,26 +36,7 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
         with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
             done = commit(profile, draft, switch=switch, force=False)
     ran = followed(profile, done, env=found.env, report=report)
-    return Outcome(
-        kind=done.kind,
-        generation=done.generation,
-        before=done.before,
-        digest=manifest.digest,
-        base_key=profile.base_key,
-        difference=difference,
-        notes=recipe.notes,
-        provided=manifest.provided,
-        ignored=manifest.ignored,
-        left_out=manifest.left_out,
-        findings=manifest.findings,
-        probe=manifest.probe,
-        ran=ran,
-    )
-
-
-def _is_ready(seen: Seen, recipe: Recipe) -> bool:
-    """Tell whether the base's skeleton is there, and its hook, if there is one, is for the base as it is."""
-    return isfile(join(recipe.skeleton, "pyvenv.cfg")) and not has_stale_hook(seen)
+    return Outcome.of(done, manifest, difference, notes=recipe.notes, ran=ran)
 
 
 def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list[Package], report: Reporter) -> bool:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from envbuilder.paths import Environment
     from envbuilder.scope import Options
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
 
 class Call(NamedTuple):
     """What a verb gets: its own words, the options of every verb, the environment, and where its words go.
@@ -79,10 +77,12 @@ def moment(text: str) -> str:
 
 def duration(text: str) -> float:
     """Read `30d` as seconds."""
-    found = re.fullmatch(r"(\d+)([smhdw])", text)
-    if not found:
-        raise UsageError(f"`{text}` is no duration", hint="write a number and `s`, `m`, `h`, `d` or `w`: `30d`")
-    return float(found[1]) * _UNITS[found[2]]
+    from envbuilder.moments import seconds
+
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="write a number and `s`, `m`, `h`, `d` or `w`: `30d`") from None
 
 
 def size(text: str) -> int:

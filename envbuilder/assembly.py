@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder import fs, overlay, stocking, store
 from envbuilder.blame import droppable
@@ -21,6 +21,8 @@ from envbuilder.planning import lock_changes
 from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from envbuilder.base import Base
     from envbuilder.config import Config, Plugin
     from envbuilder.job import Job
@@ -32,17 +34,16 @@ if TYPE_CHECKING:
 
     Built = dict[str, tuple[Package, LockedPackage]]
 
+Made = TypeVar("Made")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
-    """A set: its lock, its packages (of a dry run only those in the store already), and its overlay's manifest.
-
-    `manifest` is None where a dry run finds packages that are not in the store: nobody knows their content.
-    """
+    """A set that was made: its lock, its packages, and its overlay's manifest."""
 
     lock: Lock
     packages: dict[str, Package]
-    manifest: Manifest | None
+    manifest: Manifest
 
 
 def assemble(job: Job) -> Assembled:
@@ -50,10 +51,21 @@ def assemble(job: Job) -> Assembled:
 
     What was left out the last time is tried again.
     """
+
+    def attempt(left_out: dict[str, str]) -> Assembled:
+        lock, built = answered(job, left_out)
+        packages = fill(job, lock, built)
+        return Assembled(lock=lock, packages=packages, manifest=_link(job, lock, packages))
+
+    return without_failing(job, attempt)
+
+
+def without_failing(job: Job, attempt: Callable[[dict[str, str]], Made]) -> Made:
+    """Call `attempt` with the optional plugins to leave out, plugin → why, until none fails any more."""
     left_out: dict[str, str] = {}
     while True:
         try:
-            return _attempt(job, left_out)
+            return attempt(left_out)
         except VpmError as error:
             dropped = droppable(error, job.config)
             if not dropped:
@@ -63,7 +75,8 @@ def assemble(job: Job) -> Assembled:
                 job.report.warn(f"left out `{plugin}` (optional): {why}")
 
 
-def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
+def answered(job: Job, left_out: dict[str, str]) -> tuple[Lock, Built]:
+    """Build the sources and find out which packages the set has; nothing of an index is fetched."""
     plugins = tuple(plugin for plugin in job.config.enabled if plugin.name not in left_out)
     with fs.staging(job.layout.tmp) as scratch:
         try:
@@ -73,15 +86,7 @@ def _attempt(job: Job, left_out: dict[str, str]) -> Assembled:
         lock = _answer(job, plugins, built, left_out, scratch)
     if job.request.locked:
         _require_same(job, lock)
-    if job.request.dry_run:
-        rest = [locked for locked in lock.packages if not locked.is_built]
-        stored = store.known(rest, base=job.base, layout=job.layout, not_isolated=_not_isolated(job.config))
-        stored |= {package.name: package for package, _ in built.values()}
-        is_known = len(stored) == len(lock.packages)
-        made = describe(lock, parts_of(lock, stored, job.config), job.base) if is_known else None
-        return Assembled(lock=lock, packages=stored, manifest=made)
-    packages = fill(job, lock, built)
-    return Assembled(lock=lock, packages=packages, manifest=_link(job, lock, packages))
+    return lock, built
 
 
 def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], scratch: str) -> VpmError:
@@ -196,8 +201,7 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     """Bring every package of the lock into the store."""
     packages = {locked.name: package for package, locked in built.values()}
     wanted = tuple(locked for locked in lock.packages if locked.name not in packages)
-    not_isolated = _not_isolated(job.config)
-    packages |= store.known(wanted, base=job.base, layout=job.layout, not_isolated=not_isolated)
+    packages |= stored(job, wanted)
     lacking = [locked for locked in wanted if locked.name not in packages]
     if lacking:
         with job.report.stage("fetching", total=len(lacking)):
@@ -207,10 +211,15 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
                 layout=job.layout,
                 uv=job.uv(),
                 report=job.report,
-                not_isolated=not_isolated,
+                not_isolated=_not_isolated(job.config),
                 wait=job.env.lock_wait,
             )
     return packages
+
+
+def stored(job: Job, wanted: Sequence[LockedPackage]) -> dict[str, Package]:
+    """Find those of the packages of indexes that the store has already."""
+    return store.known(wanted, base=job.base, layout=job.layout, not_isolated=_not_isolated(job.config))
 
 
 def _not_isolated(config: Config) -> frozenset[str]:

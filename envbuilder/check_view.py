@@ -37,7 +37,7 @@ def _mark(entry: Checked, console: Console) -> str:
 
 def _contents(entry: Checked) -> str:
     assembled = entry.assembled
-    if assembled is None or assembled.manifest is None:
+    if assembled is None:
         return ""
     without = [f"without `{plugin}`" for plugin in assembled.lock.left_out]
     warnings = [counted(len(assembled.manifest.findings), "warning")] if assembled.manifest.findings else []

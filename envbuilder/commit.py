@@ -73,6 +73,33 @@ class Outcome(NamedTuple):
     to_fetch: dict[str, int] = NOTHING
     ran: tuple[Ran, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        done: Committed,
+        manifest: Manifest,
+        difference: Difference,
+        *,
+        notes: tuple[str, ...],
+        ran: tuple[Ran, ...],
+    ) -> Outcome:
+        """Say what a set that was committed came to."""
+        return cls(
+            kind=done.kind,
+            generation=done.generation,
+            before=done.before,
+            digest=manifest.digest,
+            base_key=done.generation.base_key,
+            difference=difference,
+            notes=notes,
+            provided=manifest.provided,
+            ignored=manifest.ignored,
+            left_out=manifest.left_out,
+            findings=manifest.findings,
+            probe=manifest.probe,
+            ran=ran,
+        )
+
 
 def commit(profile: Profile, draft: Draft, *, switch: bool, force: bool) -> Committed:
     """Record a set as a generation, unless the newest is the same, and make it current, unless it was undone.

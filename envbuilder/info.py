@@ -7,11 +7,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envbuilder import __version__, indexes, pipconf, process, startup
+from envbuilder import __version__, process, startup
 from envbuilder.base import describe
 from envbuilder.config import read
 from envbuilder.errors import VpmError
 from envbuilder.ledger import shares
+from envbuilder.origins import INDEX, origins
 from envbuilder.scope import home, scope
 from envbuilder.uv import find_uv
 
@@ -30,7 +31,7 @@ class Info:
     """What there is; a thing that is missing is None, and `troubles` say why, a sentence each.
 
     `parts` is as `ledger.shares` says, `free` are the bytes left on the home's file system. `sources` are
-    `(what, where from)`: indexes and links, without credentials. `hook` is `none`, `intact`, `stale` (of another
+    `(what, setting)`: indexes and links, without credentials. `hook` is `none`, `intact`, `stale` (of another
     version, or changed) or `elsewhere` (for another home or profile).
     """
 
@@ -73,7 +74,7 @@ def info(options: Options, env: Environment) -> Info:
         config_rule=_config_rule(found, env),
         base=base,
         hook=_hook(found, base),
-        sources=_named_sources(config, env, troubles),
+        sources=_sources(config, env, troubles),
         troubles=tuple(troubles),
     )
 
@@ -107,45 +108,15 @@ def _uv(env: Environment, troubles: list[str]) -> tuple[str | None, str]:
     return binary, words[1] if len(words) > 1 else ""
 
 
-def _named_sources(config: Config | None, env: Environment, troubles: list[str]) -> tuple[tuple[str, str], ...]:
+def _sources(config: Config | None, env: Environment, troubles: list[str]) -> tuple[tuple[str, str], ...]:
     try:
-        return _sources(config, env)
+        found = origins(config, env)
     except VpmError as error:
         troubles.append(error.message)
         return ()
-
-
-def _sources(config: Config | None, env: Environment) -> tuple[tuple[str, str], ...]:
-    """Name indexes and links with where each is named, those that are asked first first; no credentials."""
-    options, values = pipconf.read(env), indexes.values_of(config, env)
-    settings = indexes.settings(config, env, options, values)
-    rule = "pip's settings"
-    if config and config.index:
-        rule = "the config"
-    elif any(map(env.get, indexes.VARIABLES)):
-        rule = "`UV_` variables"
-    links_rule = "the config" if config and config.find_links else "`UV_FIND_LINKS`" if env.get(indexes.LINKS) else rule
-    named = [
-        (f"index {_plain(word, values)}", rule)
-        for name in ("UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
-        for word in (settings.get(name) or "").split()
-    ]
-    if indexes.none_wanted(config, env, options):
-        named = [("no index", "pip's settings")]
-    links = [link for link in settings.get(indexes.LINKS, "").split(",") if link]
-    own = [
-        (f"index {_plain(indexes.fill(plugin.index, values), values)}", f"the config, for `{plugin.name}`")
-        for plugin in (config.enabled if config else ())
-        if plugin.index
-    ]
-    found = [*own, *(named or [("uv's default index", "nothing names another")])]
-    return (*found, *((f"links {_plain(link.replace('%2C', ','), values)}", links_rule) for link in links))
-
-
-def _plain(location: str, values: dict[str, str]) -> str:
-    name, equals, url = location.partition("=")
-    url = url if equals and "/" not in name else location
-    return indexes.mask(url, values) if "://" in url else url
+    named = [(f"{one.kind} {one.shown}" if one.location else "the default index", one.setting) for one in found]
+    has_index = any(one.kind == INDEX for one in found)
+    return tuple(named if has_index else [("no index", "pip's settings"), *named])
 
 
 def _home_rule(options: Options, env: Environment) -> str:

@@ -10,6 +10,14 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d(?!\d)")
 _AGO = re.compile(r"(\d{1,5})([smhdw])")
 
 
+def seconds(text: str) -> float:
+    """Read how long something is (`30d`) as seconds; raise `ValueError` else."""
+    found = _AGO.fullmatch(text)
+    if not found:
+        raise ValueError(f"`{text}` is no duration")
+    return float(int(found[1]) * _UNITS[found[2]])
+
+
 def checked(text: str) -> str:
     """Return a day or moment in its one spelling (UTC), and how long ago (`30d`) as it is; else raise `ValueError`."""
     return text if _AGO.fullmatch(text) else _spelled(_parsed(text))
@@ -20,7 +28,7 @@ def moment(text: str, now: datetime | None = None) -> str:
     found = _AGO.fullmatch(text)
     if not found:
         return text
-    ago = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    ago = timedelta(seconds=seconds(text))
     return _spelled(max(now or datetime.now(timezone.utc), _EPOCH + ago) - ago)
 
 

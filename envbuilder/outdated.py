@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from envbuilder import lockfile
 from envbuilder.answer import Question, Root, Unsolvable, ask
-from envbuilder.assembly import assemble
 from envbuilder.base import describe
 from envbuilder.config import PyPI
+from envbuilder.foresight import foresee
 from envbuilder.graph import graph_of
 from envbuilder.guest import lodged
 from envbuilder.job import Job, Request
@@ -79,7 +79,7 @@ def outdated(found: Scope, config: Config, *, offline: bool, report: Reporter) -
     locked = {package.name: package for package in (current.lock.packages if current.lock else ())}
     with lodged(found) as at:
         job = _job(at, config, base, current, offline=offline, report=report)
-        fits = {package.name: package for package in assemble(job).lock.packages}
+        fits = {package.name: package for package in foresee(job).lock.packages}
         with report.stage("looking for newer versions"):
             newest, unknown = _newest([package for package in locked.values() if _source(package) == INDEX], job)
     graph = graph_of(current, base, config) if current.manifest else None
@@ -100,7 +100,7 @@ def _job(found: Scope, config: Config, base: Base, current: Revision, *, offline
         layout=found.layout,
         env=found.env,
         uv=lambda: configure(config, found.env, found.layout, offline=offline),
-        request=Request(dry_run=True, offline=offline, upgrade=frozenset()),
+        request=Request(offline=offline, upgrade=frozenset()),
         previous=previous,
         lock_file=lock_file,
         report=report,

@@ -10,7 +10,7 @@ from envbuilder import fs, lockfile, overlay, process, registry, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
-from envbuilder.assembly import Assembled, assemble, build_sources, fill, link
+from envbuilder.assembly import assemble, build_sources, fill, link
 from envbuilder.base import Base, describe
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.composition import describe as describe_set
@@ -27,10 +27,10 @@ from envbuilder.skeleton import skeleton
 from envbuilder.unchanged import file_digest, look
 
 if TYPE_CHECKING:
-    from envbuilder.commit import Committed
-    from envbuilder.followup import Ran
+    from envbuilder.foresight import Foreseen
     from envbuilder.lock import Lock
     from envbuilder.manifest import Manifest
+    from envbuilder.package import Package
     from envbuilder.planning import Difference
     from envbuilder.profile import Generation, Profile
     from envbuilder.report import Reporter
@@ -60,22 +60,22 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
         job = _job(found, config, base, profile, request, report)
         with registry.telling_failures(profile, config):
             assembled = assemble(job)
-        difference = planned(profile, _contents(assembled), assembled.manifest)
-        if assembled.manifest is None:
-            return _plan(job, profile, assembled, difference)
-        draft = _draft(job, assembled.manifest, assembled.lock, lockfile.write(job, profile, assembled.lock))
+        manifest = assembled.manifest
+        difference = planned(profile, _contents(assembled.lock, assembled.packages), manifest)
+        draft = _draft(job, manifest, assembled.lock, lockfile.write(job, profile, assembled.lock))
         with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
             done = commit(profile, draft, switch=request.switch, force=request.force)
         if request.switch:
             _renew_hook(job, profile)
         _remember(found, job, draft)
     ran = followed(profile, done, env=found.env, report=report)
-    return _outcome(done, job, assembled.manifest, difference, ran)
+    return Outcome.of(done, manifest, difference, notes=config.notes, ran=ran)
 
 
 def _preview(found: Scope, config: Config, request: Request, report: Reporter) -> Outcome:
     """Say what a build would change; a home that this user may not write to, or that is not there, is no obstacle."""
-    from envbuilder.guest import lodged, undisturbed  # only dry runs pay for it
+    from envbuilder.foresight import foresee  # only dry runs pay for it
+    from envbuilder.guest import lodged, undisturbed
 
     with lodged(found) as at:
         base = describe(found.interpreter, at.layout, found.env, engine=config.engine)
@@ -85,44 +85,28 @@ def _preview(found: Scope, config: Config, request: Request, report: Reporter) -
         _require_known(request.upgrade, config, profile)
         with undisturbed(profile, at, report.waiting):
             job = _job(at, config, base, profile, request, report)
-            assembled = assemble(job)
-            return _plan(job, profile, assembled, planned(profile, _contents(assembled), assembled.manifest))
+            foreseen = foresee(job)
+            contents = _contents(foreseen.lock, foreseen.packages)
+            return _plan(job, profile, foreseen, planned(profile, contents, foreseen.manifest))
 
 
-def _plan(job: Job, profile: Profile, assembled: Assembled, difference: Difference) -> Outcome:
+def _plan(job: Job, profile: Profile, foreseen: Foreseen, difference: Difference) -> Outcome:
     number = profiles.current(profile)
-    wheels = {locked.name: locked.wheels for locked in assembled.lock.packages if locked.name not in assembled.packages}
+    lock = foreseen.lock
+    wheels = {locked.name: locked.wheels for locked in lock.packages if locked.name not in foreseen.packages}
     sizes = {name: [wheel["size"] for wheel in of_one if "size" in wheel] for name, of_one in wheels.items()}
     return Outcome(
         kind="planned",
         generation=None,
         before=profiles.read(profile, number) if number is not None else None,
-        digest=assembled.manifest.digest if assembled.manifest else None,
+        digest=foreseen.manifest.digest if foreseen.manifest else None,
         base_key=profile.base_key,
         difference=difference,
         notes=job.config.notes,
-        provided=assembled.lock.provided,
-        ignored=assembled.lock.ignored,
-        left_out=assembled.lock.left_out,
+        provided=lock.provided,
+        ignored=lock.ignored,
+        left_out=lock.left_out,
         to_fetch={name: max(of_one) for name, of_one in sizes.items() if of_one},
-    )
-
-
-def _outcome(done: Committed, job: Job, manifest: Manifest, difference: Difference, ran: tuple[Ran, ...]) -> Outcome:
-    return Outcome(
-        kind=done.kind,
-        generation=done.generation,
-        before=done.before,
-        digest=manifest.digest,
-        base_key=job.base.key,
-        difference=difference,
-        notes=job.config.notes,
-        provided=manifest.provided,
-        ignored=manifest.ignored,
-        left_out=manifest.left_out,
-        findings=manifest.findings,
-        probe=manifest.probe,
-        ran=ran,
     )
 
 
@@ -287,12 +271,11 @@ def _uv(found: Scope, request: Request, config: Config) -> Uv:
     return configure(in_force, found.env, found.layout, offline=request.offline)
 
 
-def _contents(assembled: Assembled) -> dict[str, tuple[str, str, int | None]]:
+def _contents(lock: Lock, stored: dict[str, Package]) -> dict[str, tuple[str, str, int | None]]:
     """Return name → (version, key, bytes) of a set; of packages not in the store yet "" and None."""
-    stored = assembled.packages
     return {
         locked.name: (stored[locked.name].version, stored[locked.name].key, stored[locked.name].size)
         if locked.name in stored
         else (locked.version, "", None)
-        for locked in assembled.lock.packages
+        for locked in lock.packages
     }

@@ -279,9 +279,7 @@ def is_registered(layout: Layout, *, with_failures: bool = True) -> bool:
 def rollback_order(profile: Profile, to: int | None = None) -> list[int]:
     """Return the order after a rollback: past bad generations and the set that is left, or back to `to`.
 
-    Its last is the target.
-
-    Raise `ProfileError` when there is nothing to go back to.
+    Its last is the target. Raise `ProfileError` when there is nothing to go back to.
     """
     numbers_then = order(profile).numbers
     if to is not None:

@@ -112,13 +112,15 @@ def _build_quickly(found: Scope, call: Call) -> int | None:
     from envbuilder.unchanged import ask, has_stale_hook, look, unchanged
 
     seen = look(found) or ask(found)
-    same = unchanged(found, seen) if seen and not has_stale_hook(seen) else None
+    if seen is None or has_stale_hook(seen):
+        return None
+    same = unchanged(found, seen)
     if same is not None and (call.arguments.no_switch or same.held or same.current == same.generation.number):
         return _show_unchanged(same.generation, same.current, call.arguments.json, call.console)
     from envbuilder.recipe import find
 
-    recipe = find(found, seen) if seen else None
-    if seen is None or recipe is None:
+    recipe = find(found, seen)
+    if recipe is None:
         return None
     from envbuilder.again import build_again
     from envbuilder.build_view import show_build

@@ -398,8 +398,8 @@ def test_info(call: Call) -> None:
         "python:    3.X (/X/base/bin/python)\n"
         "engine:    vllm 0.33.0\n"
         "hook:      none\n"
-        "packages:  from index http://127.0.0.1:9/none (the config)\n"
-        "packages:  from links /X/links (the config)\n"
+        "packages:  from index http://127.0.0.1:9/none (`index` of the config)\n"
+        "packages:  from links /X/links (`find_links` of the config)\n"
         "size: S\n"
     )
 
