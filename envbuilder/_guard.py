@@ -42,7 +42,7 @@ def _check() -> str:
     hook: Any = sys.modules.get("_vpm_env_hook")
     try:
         if hook is not None and hook.state == "disabled":
-            log.info("vpm-env: no plugin overlay: %s", hook.reason)
+            _say(log, f"vpm-env: no plugin overlay: {hook.reason}")
             return ""
         problem = _problem_of(hook)
         if not problem:
@@ -51,7 +51,7 @@ def _check() -> str:
             _tell_metrics(hook)
             problem = _replaced(hook)
             if not problem:
-                log.info("vpm-env: %s, %s%s", _name(hook), _plugins(_manifest(hook)), held)
+                _say(log, f"vpm-env: {_name(hook)}, {_plugins(_manifest(hook))}{held}")
     except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
         problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
     if problem:
@@ -66,6 +66,14 @@ def _log() -> logging.Logger:
         return own.getChild("vpm_env")
     engine = next((name for name in ("vllm", "sglang", "fastdeploy") if name in sys.modules), "")
     return logging.getLogger(f"{engine}.vpm_env" if engine else "vpm_env")
+
+
+def _say(log: logging.Logger, line: str) -> None:
+    """Log a line; where nobody has set up logging yet, as in an engine's first process, it goes to standard error."""
+    if log.hasHandlers() or sys.stderr is None:
+        log.info("%s", line)
+    else:
+        sys.stderr.write(line + "\n")
 
 
 def _problem_of(hook: Any) -> str:

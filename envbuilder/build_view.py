@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from envbuilder.profile import Generation
 
 
-def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
-    """Show what a build came to."""
+def show_build(outcome: Outcome, as_json: bool, console: Console, *, hints: bool = True) -> None:
+    """Show what a build came to, with the next step unless nobody is there to take it."""
     if as_json:
         console.json(build_record(outcome))
         return
@@ -34,7 +34,7 @@ def show_build(outcome: Outcome, as_json: bool, console: Console) -> None:
         console.say(f"  {line}")
     told, way_forward = _told(outcome, generation)
     console.say(told)
-    if way_forward:
+    if way_forward and hints:
         console.hint(way_forward)
 
 

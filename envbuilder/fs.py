@@ -80,6 +80,16 @@ def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     os.makedirs(path, mode=mode, exist_ok=True)
 
 
+def shut_out_strangers(home: str) -> None:
+    """Let nobody else write to what this process makes from here on in `home`: the start-up hook would not trust it.
+
+    A group may if it is root's, the owner's private one, or the one that a setgid `home` is for.
+    """
+    before = os.umask(0o077)
+    is_shared = os.path.isdir(home) and bool(os.stat(home).st_mode & 0o2000)
+    os.umask(before | (0o002 if is_shared or os.getegid() in (0, os.geteuid()) else 0o022))
+
+
 def write_atomic(
     path: StrPath, content: bytes, *, mode: int = 0o644, like: os.stat_result | None = None, synced: bool = True
 ) -> None:

@@ -116,6 +116,7 @@ def make_home(layout: Layout) -> None:
 
         is_home(layout)
     try:
+        fs.shut_out_strangers(layout.home)
         fs.make_dirs(layout.home)
         if not os.path.exists(layout.format):
             fs.write_atomic(layout.format, f"{FORMAT}\n".encode())

@@ -91,7 +91,7 @@ def _build_now(found: Scope, call: Call) -> int:
         upgrade=None if asked.upgrade is None else frozenset(name for name in asked.upgrade if name),
         exclude_newer=asked.exclude_newer,
     )
-    show_build(build(found, request, call.console.reporter()), asked.json, call.console)
+    show_build(build(found, request, call.console.reporter()), asked.json, call.console, hints=not asked.auto)
     return 0
 
 
@@ -128,7 +128,7 @@ def _build_quickly(found: Scope, call: Call) -> int | None:
     outcome = build_again(found, seen, recipe, switch=not call.arguments.no_switch, report=call.console.reporter())
     if outcome is None:
         return None
-    show_build(outcome, call.arguments.json, call.console)
+    show_build(outcome, call.arguments.json, call.console, hints=not call.arguments.auto)
     return 0
 
 

@@ -138,9 +138,17 @@ class Rig:
         return f"{self.facts.key}:{digest}"
 
     def start(
-        self, *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, **options: Any
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        guarded: bool = False,
+        **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Start the base's python; whatever is wrong, it must start, and say nothing of its own."""
+        """Start the base's python; whatever is wrong, it must start, and say nothing of its own.
+
+        One that is `guarded` may: it runs the guard, and has set up no logs.
+        """
         done = subprocess.run(
             [str(self.base.python), *map(str, arguments)],
             env={**os.environ, **self.base.env, **(env or {})},
@@ -152,7 +160,7 @@ class Rig:
             **options,
         )
         assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
+        assert guarded or done.stderr == ""
         return done
 
     def ask(self, *flags: str, env: Mapping[str, str] | None = None, **options: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 GROUP = "vllm.general_plugins"
 VERSION = "{}.{}".format(*sys.version_info)
+GUARDED = re.compile(r"vpm-env: (generation|overlay) [^:]*, \d+ plugins?\n")
 SERVE = """
 from vllm.cli import main
 main()
@@ -70,11 +71,11 @@ class Engine:
 
 
 class Started:
-    """An engine that ran: its exit code, what it told, and what vpm-env said."""
+    """An engine that ran: its exit code, what it told, and what vpm-env said before it loaded its plugins."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
         self.code = done.returncode
-        self.said = done.stderr
+        self.said = GUARDED.sub("", done.stderr)
         self.told: dict[str, Any] = json.loads(done.stdout) if done.stdout else {}
 
     @property
@@ -124,6 +125,7 @@ def test_the_first_start_has_its_plugins_and_the_second_has_nothing_to_do(engine
     assert second.said == ""
     assert {line.startswith("vpm-env: ") for line in first.said.splitlines()} == {True}
     assert "\x1b" not in first.said
+    assert "hint: " not in first.said
 
 
 @pytest.mark.long
@@ -260,11 +262,15 @@ def test_a_child_builds_nothing(engine: Engine) -> None:
 @pytest.mark.long
 def test_what_is_built_is_trusted_whatever_the_umask_is(engine: Engine) -> None:
     engine.wants("shout")
+    by_hand = engine.stand.folder / "by-hand"
     before = os.umask(0)
     try:
         assert engine.serve().loaded == ["shout"]
+        engine.vpm_env("build", "--home", str(by_hand))
     finally:
         os.umask(before)
+    folders = [by_hand, *(path for path in by_hand.rglob("*") if path.is_dir() and not path.is_symlink())]
+    assert [str(path) for path in folders if path.stat().st_mode & 0o002] == []
 
 
 @pytest.mark.long

@@ -84,6 +84,13 @@ def test_an_engine_runs_it_as_one_of_its_plugins(rig: Rig) -> None:
     assert "vpm_env_guard" in json.loads(done.stdout)["loaded"]
 
 
+def test_before_anybody_set_up_logging_it_writes_to_standard_error(rig: Rig) -> None:
+    code = "import vllm, _vpm_env.guard as guard; guard.register(); guard.register()"
+    digest = overlay(rig).name
+
+    assert rig.start("-c", code, guarded=True).stderr == f"vpm-env: generation 7 ({digest[:12]}), 2 plugins\n"
+
+
 def test_it_takes_the_lease(rig: Rig) -> None:
     code = "import _vpm_env.guard as guard; guard.register(); print(flush=True); input()"
     with subprocess.Popen(
@@ -225,7 +232,7 @@ subprocess.run([sys.executable, "-c", ask])
 """
     rig.generation(8, rig.overlay("two"), switch=False)
 
-    assert rig.start("-c", code).stdout == f"{mine}\n"
+    assert rig.start("-c", code, guarded=True).stdout == f"{mine}\n"
 
 
 METRICS = """
@@ -244,7 +251,7 @@ print(prometheus_client.generate_latest({registry}).decode())
 def metrics(rig: Rig, before: str = "", after: str = "", registry: str = "prometheus_client.REGISTRY") -> list[str]:
     """Return our lines among an engine's metrics; the guard ran twice."""
     code = METRICS.format(before=before, after=after, registry=registry)
-    return [line for line in rig.start("-c", code).stdout.splitlines() if line.startswith("vpm_env")]
+    return [line for line in rig.start("-c", code, guarded=True).stdout.splitlines() if line.startswith("vpm_env")]
 
 
 def test_the_set_is_in_the_engines_metrics(rig: Rig) -> None:

@@ -44,6 +44,7 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("_layer", ENVIRONMENT): frozenset({"os.environ"}),
     ("_layer", TERMINAL): frozenset({"sys.stderr"}),
     ("_guard", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_guard", TERMINAL): frozenset({"sys.stderr"}),
     ("_facts", TERMINAL): frozenset({"sys.stdout"}),
     # The probe is a process of its own for code that may hang or die: it forks, ends its group, and tells in files.
     ("_probe", TERMINAL): frozenset({"sys.stdin"}),

@@ -14,13 +14,23 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.engine
 
-CONFIG = """\
+MODEL = "vllm-spark2_5-plugin"
+CONFIG = f"""\
 plugins:
   - name: spark
     source: pypi
-    package: vllm-spark2_5-plugin
+    package: {MODEL}
     version: "==0.1.0"
 """
+SEED = """\
+plugins:
+  - name: vllm-entropy-decoder
+    source: pypi
+    package: vllm-entropy-decoder
+    version: ">=0.1.0"
+    enabled: true
+"""
+"""The config of vLLM's plugin manager, as its documentation shows it first."""
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +46,23 @@ def test_without_the_plugin_the_server_ends(stand: Stand, words: list[str | Path
 
 
 def test_the_first_start_builds_and_serves(stand: Stand, words: list[str | Path], tmp_path: Path) -> None:
-    config = tmp_path / "mounted" / "plugins.yaml"
-    config.parent.mkdir()
-    config.write_text(CONFIG)
+    """No variable names the config, and nobody has built anything."""
+    stand.publish("vllm-entropy-decoder", "0.1.0", requires=[f"{MODEL}==0.1.0"])
+    config = stand.folder / "home" / ".config" / "vllm" / "plugins.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(SEED)
     config.chmod(0o444)
     stand("hook", "install", "--auto")
-    with serving.started(words, env={**stand.env, "VLLM_PLUGIN_CONFIG": str(config)}, folder=tmp_path) as server:
+    env = {**stand.env, "UV_FIND_LINKS": str(stand.index.folder)}
+    with serving.started(words, env=env, folder=tmp_path) as server:
         server.ready()
 
         assert len(server.complete()) == 3
         assert "vpm-env: switched to generation 1 (" in server.said
         assert "Resolved architecture: Spark2_5ForCausalLM" in server.said
-        told = [line for line in server.said.splitlines() if "] vpm-env: generation 1 (" in line]
+        told = [line for line in server.said.splitlines() if "vpm-env: generation 1 (" in line]
         assert {line.split(" pid=")[0] for line in told} >= {"(EngineCore", "(VllmWorker-0"}
+        assert sum(line.startswith(("vpm-env: ", "(APIServer pid=")) for line in told) == 1
         assert all(line.endswith("), 1 plugin") for line in told)
 
 
