@@ -15,7 +15,7 @@ from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, Verb, run_of
 from envbuilder.console import Console, plain
 from envbuilder.errors import SystemRefusal, UsageError, VpmError
 from envbuilder.paths import environment
-from envbuilder.profile import is_registered
+from envbuilder.profile import is_told
 from envbuilder.scope import Options, home
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def _settle(call: Call) -> None:
     has_built = asked.verb == "build" and not asked.dry_run
     try:
         layout = home(call.options, call.env)
-        if is_registered(layout, with_failures=not has_built):
+        if is_told(layout, with_failures=not has_built):
             return
     except (OSError, VpmError):
         return

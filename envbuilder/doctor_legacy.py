@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder.health import Answer, NotApplicable, Trouble
 from envbuilder.names import normalized
+from envbuilder.notice import HEAD
 from envbuilder.planning import counted
-from envbuilder.profile import REGISTRY_HEAD
 from envbuilder.registry import FOREIGN, MANAGER, is_manager
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _read(path: str) -> Registry | None:
     try:
         with open(path, "rb") as stream:
             content = stream.read()
-        if content.startswith(REGISTRY_HEAD):
+        if content.startswith(HEAD):
             return None
         entries = json.loads(content)["plugins"]
         return Registry(path=path, entries=[dict(entry, id=name) for name, entry in entries.items()])

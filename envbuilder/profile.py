@@ -6,7 +6,7 @@ collected, so a collected set can be rebuilt. Numbers only rise.
 
 A switch is: `order.json`, then `current` by one rename. `order.json` keeps the order before and after, so whichever
 of the two a crash leaves `current` at, the order that fits it is there. Of the default profile, what is kept as
-`N.registry` becomes the home's `registry.json` too, which the room `registry` writes and mends.
+`N.registry` becomes the home's `registry.json` too, which `notice` reads and writes, and `registry` makes and mends.
 
 This module is on `rollback`'s path: no dataclass, no pathlib.
 """
@@ -19,8 +19,8 @@ import time
 from contextlib import contextmanager
 from os.path import basename, isfile, join
 
-from envbuilder import fs
-from envbuilder.digest import is_sealed, sealed, sha256_bytes
+from envbuilder import fs, notice
+from envbuilder.digest import is_sealed, sealed
 from envbuilder.errors import HomeError, NoSuchGeneration, ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DEFAULT = "default"
-REGISTRY_HEAD = b'{"vpm_env": {'
-"""How a `registry.json` begins that is ours: its first line says what it is about, and has the digest of the rest."""
 STATES = ("untried", "good", "bad")
 _REMEMBERED_SWITCHES = 10_000
 
@@ -96,14 +94,6 @@ class Order(NamedTuple):
     numbers: list[int]
     held: bool
     switches: list[list[Any]]
-
-
-class Registered(NamedTuple):
-    """What a `registry.json` of ours says is current; `has_failed` says that it tells of a build that failed since."""
-
-    base_key: str
-    generation: int | None
-    has_failed: bool
 
 
 def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> AbstractContextManager[None]:
@@ -230,50 +220,25 @@ def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[
     }
     fs.write_json(join(profile.path, "order.json"), sealed(record))
     fs.replace_symlink(profile.current, f"generations/{number}")
-    register(profile, number)
+    tell(profile, number)
 
 
-def register(profile: Profile, number: int) -> None:
-    """Let `registry.json` be what is kept of a generation of the default profile; one that is not ours stays.
-
-    Whatever keeps it from that leaves it stale, and `is_registered` sees that.
-    """
-    if profile.name != DEFAULT:
-        return
-    try:
-        if is_ours(profile.layout.registry):
-            content = _content(profile.file(number, "registry"))
-            fs.write_atomic(profile.layout.registry, content, synced=False)
-    except OSError:
-        pass
+def tell(profile: Profile, number: int) -> None:
+    """Let `registry.json` be what is kept of a generation, if it is the default profile's."""
+    if profile.name == DEFAULT:
+        notice.write(profile.layout, profile.file(number, "registry"))
 
 
-def is_ours(path: str) -> bool:
-    """Tell whether nothing would be lost with this `registry.json`: there is none, or we wrote it."""
-    return _content(path)[: len(REGISTRY_HEAD)] in (REGISTRY_HEAD, b"")
-
-
-def registered(layout: Layout) -> Registered | None:
-    """Return what `registry.json` says; None where there is none, or it is not as we wrote it."""
-    try:
-        head, _, rest = _content(layout.registry).partition(b"\n")
-        said = json.loads(head.rstrip(b",") + b"}")["vpm_env"]
-        found = Registered(str(said["base"]), said["generation"], said["failed"])
-        return found if said["sha256"] == sha256_bytes(rest) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def is_registered(layout: Layout, *, with_failures: bool = True) -> bool:
+def is_told(layout: Layout, *, with_failures: bool = True) -> bool:
     """Tell whether `registry.json` says what is current, for the base that it is about.
 
     Unless `with_failures`, it must not tell of a build that failed since: one has succeeded.
     """
-    said = registered(layout)
+    said = notice.read(layout)
     if said is None:
         return not os.path.isdir(join(layout.profiles, DEFAULT))
-    is_told = with_failures or not said.has_failed
-    return is_told and said.generation == current(Profile(layout, DEFAULT, said.base_key))
+    is_sound = with_failures or not said.has_failed
+    return is_sound and said.generation == current(Profile(layout, DEFAULT, said.base_key))
 
 
 def rollback_order(profile: Profile, to: int | None = None) -> list[int]:
@@ -335,15 +300,6 @@ def all_profiles(layout: Layout) -> Iterator[Profile]:
     for name in fs.names_in(layout.profiles):
         for base_key in fs.names_in(join(layout.profiles, name)):
             yield Profile(layout=layout, name=name, base_key=base_key)
-
-
-def _content(path: str) -> bytes:
-    """Read a file; nothing where there is none."""
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return b""
 
 
 def _point(profile: Profile, number: int, digest: str) -> None:

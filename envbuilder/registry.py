@@ -13,7 +13,7 @@ import os
 from contextlib import contextmanager
 from os.path import join, lexists
 
-from envbuilder import fs, overlay
+from envbuilder import fs, notice, overlay
 from envbuilder import profile as profiles
 from envbuilder.digest import sha256_bytes
 from envbuilder.engines import SCRIPT_GROUPS
@@ -79,9 +79,9 @@ def keep(profile: Profile, generation: Generation, manifest: Manifest | None) ->
         fs.write_plain(profile.file(generation.number, "registry"), content)
     except OSError:
         return
-    said = profiles.registered(profile.layout)
+    said = notice.read(profile.layout)
     if said and (said.base_key, said.generation) == (profile.base_key, generation.number):
-        profiles.register(profile, generation.number)
+        profiles.tell(profile, generation.number)
 
 
 def renew(layout: Layout) -> str:
@@ -94,7 +94,7 @@ def renew(layout: Layout) -> str:
         note = _put_aside(layout)
         generation = profiles.read(profile, number)
         keep(profile, generation, overlay.get(layout, profile.base_key, generation.digest))
-        profiles.register(profile, number)
+        profiles.tell(profile, number)
     except (OSError, VpmError):
         return ""
     return note
@@ -205,14 +205,14 @@ def _moment(profile: Profile) -> float:
 
 def _forget(layout: Layout) -> str:
     """Remove our registry: nothing is current any more."""
-    if profiles.is_ours(layout.registry):
+    if notice.is_ours(layout.registry):
         fs.remove(layout.registry)
     return ""
 
 
 def _put_aside(layout: Layout) -> str:
     """Keep a registry that we did not write, once; say so. A later one of the same sort is not kept."""
-    if profiles.is_ours(layout.registry):
+    if notice.is_ours(layout.registry):
         return ""
     aside = layout.registry + FOREIGN
     if lexists(aside):

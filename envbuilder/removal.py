@@ -8,7 +8,7 @@ from os.path import join
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, overlay, startup
+from envbuilder import fs, gc, notice, overlay, startup
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.belongings import belongings, is_home
@@ -93,7 +93,7 @@ def _divided(layout: Layout) -> tuple[list[str], list[str]]:
     if not is_home(layout) and fs.names_in(layout.home):
         raise HomeError(home=layout.home, reason="was not made by vpm-env: it has no `format` file")
     ours, strange = belongings(layout)
-    if layout.registry in ours and not profiles.is_ours(layout.registry):
+    if layout.registry in ours and not notice.is_ours(layout.registry):
         ours.remove(layout.registry)
         strange.append(layout.registry)
     # The format file goes last: a removal that was interrupted is gone on with by the next.

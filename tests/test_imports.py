@@ -35,6 +35,7 @@ ROOMS_OF_EVERY_VERB = {
     "errors",
     "fs",
     "interpreter",
+    "notice",
     "paths",
     "profile",
     "report",
