@@ -113,12 +113,10 @@ def _by_pin(known: Living, seen: _Seen, layout: Layout) -> Living:
 
 
 def _places(layout: Layout, base_key: str, digest: str) -> Iterator[Place]:
-    for profile in profiles.all_profiles(layout):
-        if profile.base_key == base_key:
-            current = profiles.current(profile)
-            for generation in profiles.generations(profile):
-                if generation.digest == digest:
-                    yield Place(profile.name, generation.number, generation.number == current)
+    for profile in (each for each in profiles.all_profiles(layout) if each.base_key == base_key):
+        current = profiles.current(profile)
+        numbers = [entry.number for entry in profiles.generations(profile) if entry.digest == digest]
+        yield from (Place(profile.name, number, number == current) for number in numbers)
 
 
 def _command(folder: str) -> str:

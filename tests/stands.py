@@ -110,6 +110,19 @@ def stand(
         yield Stand(folder=folder, base=base, index=index, vpm_env=vpm_env)
 
 
+def small(folder: Path, **options: Any) -> kit.VpmEnv:
+    """Give vpm-env a base with a tiny engine, a home, a folder to work in and lines of 80 columns.
+
+    `options` are those of `kit.base`; wheels are found where a config says so.
+    """
+    base = kit.base(folder / "base", **options)
+    kit.fake_vllm(base, "0.33.0")
+    env = kit.clean_environment(folder)
+    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
+    (folder / "work").mkdir()
+    return kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+
+
 def gcc() -> str:
     """Return the C compiler; skip the test where there is none."""
     return shutil.which("gcc") or shutil.which("cc") or pytest.skip("no C compiler")

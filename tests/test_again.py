@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
+import stands
 
 from envbuilder import fs
 
@@ -24,12 +25,7 @@ GROUP = "vllm.general_plugins"
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build a set with a plugin, a dependency, a script and an editable folder."""
     folder = tmp_path_factory.mktemp("again")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv")}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder)
     links = folder / "links"
     points = {GROUP: {"one": "one:register"}, "console_scripts": {"one": "one:register"}}
     kit.wheel(links, "one", files={"one/__init__.py": "def register(): ...\n"}, entry_points=points, requires=["two"])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import kit
 import pytest
+import stands
 
 from envbuilder import cli
 
@@ -30,12 +31,7 @@ THERE = "/X/work/plugins.yaml: the file is there already, and stays as it is"
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build two generations once: `one`, then `one` and `two`."""
     folder = tmp_path_factory.mktemp("cli")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder)
     links = folder / "links"
     for name in ("one", "two"):
         files = {f"{name}/__init__.py": "def register(): ...\n"}

@@ -50,12 +50,7 @@ int link(const char *a, const char *b) { errno = EPERM; return -1; }
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build one set, of a package of an index and an editable one, and install the hook."""
     folder = tmp_path_factory.mktemp("doctor")
-    base = kit.base(folder / "base", dists=["torch==2.14.0"])
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder, dists=["torch==2.14.0"])
     files = {"one/__init__.py": "def register(): ...\n"}
     points = {GROUP: {"one": "one:register"}, "console_scripts": {"one-tool": "one:register"}}
     kit.wheel(folder / "links", "one", "1.0", files=files, entry_points=points, requires=["torch"])

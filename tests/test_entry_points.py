@@ -6,6 +6,7 @@ from pathlib import Path
 
 import kit
 import pytest
+import stands
 from test_cli import piped
 
 from envbuilder import config
@@ -20,11 +21,6 @@ SEEN = "from importlib.metadata import entry_points as e; print(*sorted(p.name f
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Make a base, and a wheel with three entry points of two groups, of which one does not load, and a command."""
     folder = tmp_path_factory.mktemp("points")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
     points = {
         GENERAL: {"good": "many:register", "bad": "many_bad:register", "gone": "many:gone"},
         PLATFORMS: {"good": "many:register"},
@@ -35,7 +31,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
         "many_bad.py": "raise OSError('no')\ndef register(): ...\n",
     }
     kit.wheel(folder / "links", "many", "1.0", files=files, entry_points=points)
-    return kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    return stands.small(folder)
 
 
 def build(stand: kit.VpmEnv, entry_points: str, *words: str, code: int = 0) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kit
 import pytest
+import stands
 from test_cli import on_terminal
 
 from envbuilder.console import json_text, one_line, visible
@@ -28,12 +29,7 @@ OWN = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build a set of a plugin with names that a shell would run, and of one that raises what a terminal obeys."""
     folder = tmp_path_factory.mktemp("foreign")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder)
     links = folder / "links"
     files = {"odd/__init__.py": "def register(): ...\n"}
     kit.wheel(links, "odd", files=files, entry_points={GROUP: {SHELL: "odd:register", COMMA: "odd:register"}})

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 import kit
 import pytest
+import stands
 from test_cli import on_terminal, piped
 
 from envbuilder import cli, fs, gc, going, trash
@@ -41,12 +42,7 @@ SETS = (("one",), ("one", "two"), ("two",), ("three",))
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build four generations once, and let all that have been two days ago: gc may take 1 and 2."""
     folder = tmp_path_factory.mktemp("keep")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder)
     for name in ("one", "two", "three", "four"):
         files = {f"{name}/__init__.py": "def register(): ...\n", f"{name}/data.bin": name[0] * 20_000}
         kit.wheel(folder / "links", name, "1.0", files=files, entry_points={GROUP: {name: f"{name}:register"}})

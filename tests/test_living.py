@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import kit
 import pytest
+import stands
 from test_cli import on_terminal, piped, without_styles
 
 from envbuilder.living import living
@@ -28,12 +29,7 @@ GUARDED = "import _vpm_env.guard as guard; guard.register(); " + WAIT
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build two generations over a hooked base; the first is current."""
     folder = tmp_path_factory.mktemp("living")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder)
     for name in ("one", "two"):
         kit.wheel(folder / "links", name)
         vpm_env.config(

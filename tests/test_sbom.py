@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
+import stands
 
 from envbuilder import sbom
 
@@ -41,12 +42,7 @@ Requires-Dist: three; extra == "fast"
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build one set with a package of every source, from an index and a repository that want credentials."""
     folder = tmp_path_factory.mktemp("sbom")
-    base = kit.base(folder / "base", dists=["torch==2.14.0"])
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder, dists=["torch==2.14.0"])
     kit.project(folder / "live", "live", "2.0")
     kit.project(folder / "source", "gitted", "3.0")
     repository = kit.git_repository(folder / "source")

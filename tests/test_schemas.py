@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
+import stands
 from jsonschema import Draft202012Validator
 
 from envbuilder import cli
@@ -70,12 +71,7 @@ ERRORS = (
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Build two generations, with a plugin that requires another package and commands that run afterwards."""
     folder = tmp_path_factory.mktemp("schemas")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv")}
-    (folder / "work").mkdir()
-    vpm_env = kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    vpm_env = stands.small(folder)
     links = folder / "links"
     kit.wheel(links, "three")
     for name, requires in (("one", ()), ("two", ("three",))):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import kit
 import pytest
+import stands
 from test_cli import on_terminal, piped
 
 if TYPE_CHECKING:
@@ -24,16 +25,11 @@ HINT = "\nhint: `vpm-env build` makes what the config asks for now\n"
 def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Make a base, and wheels of `one` 1.0 and 2.0, `two` and `three` of which `three` needs another engine."""
     folder = tmp_path_factory.mktemp("edit")
-    base = kit.base(folder / "base")
-    kit.fake_vllm(base, "0.33.0")
-    env = kit.clean_environment(folder)
-    env |= {"VPM_ENV_HOME": str(folder / "home"), "UV_CACHE_DIR": str(folder / "uv"), "COLUMNS": "80"}
-    (folder / "work").mkdir()
     for name, version, requires in WHEELS:
         files = {f"{name}/__init__.py": "def register(): ...\n"}
         points = {GROUP: {name: f"{name}:register"}}
         kit.wheel(folder / "links", name, version, files=files, entry_points=points, requires=requires)
-    return kit.VpmEnv(home=folder / "home", folder=folder / "work", env=env).use(base)
+    return stands.small(folder)
 
 
 @pytest.fixture
