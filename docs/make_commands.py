@@ -74,6 +74,16 @@ NOTES = {
         "the build fails. A password or token in a URL is refused: write `${NAME}`, which is read from that "
         "variable. A file without `plugins:` gets it; one written as JSON stays JSON."
     ),
+    "new": (
+        "The project installs as it is (`pyproject.toml`, `src/`, a test, `plugins.yaml` with its entry). Its test "
+        "needs no engine; what does need one is skipped where there is none."
+    ),
+    "template": (
+        "Without a name it lists them. Behind `--` stands the command that serves, where it is not the engine's own: "
+        "`vpm-env template systemd -- vllm serve MODEL --port 9000`. Nothing is written without `--output`, and "
+        "nothing written over without `--force`. The images need a wheel of vpm-env beside the Dockerfile, "
+        "whose head says how."
+    ),
     "rollback": (
         "It goes back in the order in which generations became current, past bad ones. It needs no network, "
         "no resolver and no engine that works, as long as the set is on disk; a collected one is rebuilt from "
@@ -98,7 +108,8 @@ NOTES = {
     "run": (
         "The command begins with the first word that is no option of `run`, and everything behind it is the "
         "command's own; `--` before it does no harm. The set's and the base's commands are on PATH, and the process "
-        "and its children keep this set, whatever is switched meanwhile."
+        "and its children keep this set, whatever is switched meanwhile. With `--health` it stays with the command, a "
+        "server: see [operations.md](operations.md)."
     ),
     "shell": (
         "It starts `$SHELL` with the set; your own start-up files are read, and the prompt is marked with "

@@ -25,11 +25,21 @@ ENTRY_SCRIPTS: "tuple[str, ...]" = ()
 ENTRY_MODULES: "tuple[str, ...]" = ()
 COMMAND: "tuple[str, ...]" = ()
 AUTO = ""
+ROLLBACK_AFTER = 0
+GOOD_AFTER = 0.0
+SERVES = False
 # filled in to here
 
 INSTALLERS = ("pip", "__pip-runner__", "get-pip", "ensurepip", "venv", "virtualenv", "uv", "uvx")
 OURS = ("vpm-env", "envbuilder")
-TOLD = ("state", "reason", "profile", "base_key", "digest", "overlay", "generation", "lease", "pinned", "unbuilt")
+TOLD = (
+    *("state", "reason", "profile", "base_key", "digest", "overlay", "generation"),
+    *("lease", "pinned", "unbuilt", "unheeded"),
+)
+NOT_MEANT = ("disabled", "installer", "other-prefix")
+"""States in which this process is not to have a set."""
+GUARDS = "guard"
+"""What VPM_ENV_PIN_BY says of a pin that the guard gave to the children of a process that is no engine's first."""
 NOTHING = "none"
 """What a pin names in the children of a process that has no set: they must not get one either."""
 
@@ -42,6 +52,8 @@ lease: "int | None" = None
 pinned = False
 unbuilt = ""
 """Why what the config asks for could not be built, where an older set is active in its place."""
+unheeded = ""
+"""Why nothing could be left out of the set, where VPM_ENV_WITHOUT asks for that."""
 
 
 def run(hook: object) -> None:
@@ -58,9 +70,27 @@ def run(hook: object) -> None:
         reason = f"{type(error).__name__}: {error}"
     for name in TOLD:
         setattr(hook, name, globals()[name])
+    if "VPM_ENV_DEBUG" in os.environ:
+        tell(f"hook: {state}: {reason}")
+    if os.environ.get("VPM_ENV_STRICT", "0") not in ("", "0"):
+        insist()
+
+
+def insist() -> None:
+    """End the first process of an engine that will serve without its set: no allow-list can leave this out."""
+    problem = unbuilt or unheeded if state == "active" else reason if state not in NOT_MEANT else ""
+    is_module, program = program_of(sys.orig_argv)
+    if not (problem and SERVES and is_entry(is_module, program)):
+        return
+    if __import__("_vpm_env.auto").auto.is_serving(program if is_module else "", sys.argv[1:]):
+        tell(f"ERROR: {problem}; the engine is not started (VPM_ENV_STRICT is set)")
+        os._exit(1)  # an exception would make this Python explain why it has no `site`
+
+
+def tell(text: str) -> None:
     try:
-        if "VPM_ENV_DEBUG" in os.environ:
-            sys.stderr.write(f"vpm-env hook: {state}: {reason}\n")
+        sys.stderr.write(f"vpm-env: {text}\n")
+        sys.stderr.flush()
     except Exception:  # noqa: BLE001, S110 (no stderr, or nobody who reads it, is no reason to stop)
         pass
 
@@ -83,11 +113,15 @@ def activate() -> None:
     require_no_installer(is_module, program)
     environment = trusted_environment()
     if is_entry(is_module, program):
+        if os.environ.pop("VPM_ENV_PIN_BY", "") == GUARDS and environment:
+            environment["VPM_ENV_PIN"] = ""  # a notebook's set is not the one of a server that it starts
         bring_up_to_date(program if is_module else "", environment)
     require_home()
     if not exists(BASE_MARK):
         raise InactiveError("base-changed", f"the engine that the hook was made for is gone: no {BASE_MARK}")
     choose(environment)
+    if ROLLBACK_AFTER and environment and not pinned and is_entry(is_module, program):
+        __import__("_vpm_env.loop").loop.count(sys.modules[__name__], program if is_module else "", environment)
     if pinned or is_entry(is_module, program):
         hold(environment)
         os.environ["VPM_ENV_PIN"] = base_key + ":" + digest
@@ -164,7 +198,7 @@ def trusted_environment() -> "dict[str, str]":
     """
     if os.getuid() != os.geteuid() or os.getgid() != os.getegid():
         return {}
-    names = ("VPM_ENV_PIN", "VPM_ENV_PROFILE", "VPM_ENV_AUTO")
+    names = ("VPM_ENV_PIN", "VPM_ENV_PROFILE", "VPM_ENV_AUTO", "VPM_ENV_WITHOUT")
     return {name: os.environ.get(name, "") for name in names[: 1 if sys.flags.ignore_environment else None]}
 
 
@@ -198,7 +232,9 @@ def choose(environment: "dict[str, str]") -> None:
     pinned = pin_base == BASE_KEY
     if pinned and pin_digest == NOTHING:
         raise InactiveError("no-generation", "the process that this one works for has no set")
-    digest = pin_digest if pinned else current(environment.get("VPM_ENV_PROFILE", ""))
+    digest = pin_digest if pinned else current(environment.get("VPM_ENV_PROFILE", ""), environment.get("built", ""))
+    if not pinned and environment.get("VPM_ENV_WITHOUT"):
+        leave_out(environment["VPM_ENV_WITHOUT"])
     overlay = f"{HOME}/overlays/{BASE_KEY}/{digest}"
     if not exists(overlay + "/overlay.json"):
         name = "VPM_ENV_PIN" if pinned else f"generation {generation} of profile {profile}"
@@ -207,15 +243,18 @@ def choose(environment: "dict[str, str]") -> None:
         require_trusted(path)
 
 
-def current(chosen: str) -> str:
-    """Follow `current` once, link by link, to a digest: no path through it ever gets on `sys.path`."""
+def current(chosen: str, built: str) -> str:
+    """Follow `current` once, link by link, to a digest: no path through it ever gets on `sys.path`.
+
+    `built` is the number of the generation that was built for this process, if one was: others may switch meanwhile.
+    """
     global profile, generation
     profile = chosen or PROFILE
     if not is_name(profile):
         raise InactiveError("invalid", "VPM_ENV_PROFILE is no profile's name")
     folder = f"{HOME}/profiles/{profile}/{BASE_KEY}"
     try:
-        link = os.readlink(folder + "/current")
+        link = f"generations/{built}" if built else os.readlink(folder + "/current")
     except FileNotFoundError:
         raise InactiveError(
             "no-generation", f"profile {profile} has no current generation for base {BASE_KEY}"
@@ -238,22 +277,42 @@ def current(chosen: str) -> str:
     return found
 
 
+def leave_out(names: str) -> None:
+    """Take the set without some of its plugins in its place; what could not be had once is not tried again."""
+    global digest, generation, unheeded
+    if unheeded:
+        return
+    found, unheeded = __import__("_vpm_env.without").without.find(sys.modules[__name__], names)
+    if found != digest:
+        digest, generation = found, None
+
+
 def hold(environment: "dict[str, str]") -> None:
     """Take the shared lease, so that gc spares the overlay while this process or a fork of it lives."""
     global lease
-    import fcntl  # a shared library that a plain `python` need not load
-
     for _ in range(2):
-        try:
-            lease = os.open(overlay + "/.lease", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            release()
+        lease = leased(overlay)
         if exists(overlay + "/overlay.json") and lease is not None:
             return
         # gc has it, or had it a moment ago: what is current now?
         release()
         choose(environment)
+
+
+def leased(path: str) -> "int | None":
+    """Open and share the lease of an overlay; None where that cannot be."""
+    import fcntl  # a shared library that a plain `python` need not load
+
+    try:
+        file = os.open(path + "/.lease", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file
 
 
 def release() -> None:

@@ -37,8 +37,27 @@ class Waiting:
             offer(self.overlay)
 
 
+def see_to_it(state: str, overlay: str) -> None:
+    """Do what the hook's `state` asks for: a process without a set loads what the base has, and the guard tells why."""
+    if state == "disabled":
+        give_back()
+    else:
+        wait(overlay if state == "active" else "")
+
+
+def give_back() -> None:
+    """Leave to an engine that is to be as it came what was there before us."""
+    theirs = before()
+    if theirs is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = theirs
+    os.environ.pop(MARK, None)
+
+
 def wait(overlay: str) -> None:
-    """Set the variable as soon as the engine is imported, and now if it is already."""
+    """Set the variable as soon as the engine is imported, and now if it is already; `overlay` is "" for none."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Waiting)]
     if IMPORT_NAME in sys.modules:
         offer(overlay)
     else:
@@ -71,7 +90,7 @@ def plugins(overlay: str) -> "Iterator[tuple[str, tuple[str, ...]]]":
     from importlib.metadata import distributions
 
     for dist in distributions():
-        is_inside = str(dist.locate_file("")).startswith(overlay)
+        is_inside = bool(overlay) and str(dist.locate_file("")).startswith(overlay)
         text = dist.read_text("entry_points.txt") or ""
         if is_inside or f"[{IMPORT_NAME}." in text:
             names = tuple(point.name for point in dist.entry_points if is_plugin(point.group, is_inside=is_inside))

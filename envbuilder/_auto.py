@@ -38,25 +38,42 @@ class FailedError(Exception):
 def build(host: Any, asked: str, module: str, environment: dict[str, str]) -> None:
     """Build what the config asks for if this process is going to serve; `module` is what `-m` names, "" for a script.
 
-    `asked` is a policy, or `1` for the one of the installation. After a failure return where the current set will do;
-    else raise `host.InactiveError`, or end this process.
+    `asked` is a policy, or `1` for the one of the installation. `environment` gets, as `built`, the generation that a
+    build was about. After a failure return where the current set will do; else raise `host.InactiveError`, or end this
+    process.
     """
     if not is_serving(module, sys.argv[1:]):
         return
     policy = asked if asked in POLICIES else host.AUTO or POLICIES[0]
-    profile = environment.get("VPM_ENV_PROFILE") or host.PROFILE
     try:
         require_known(asked)
-        named = named_config()
-        if not host.is_name(profile) or is_as_noted(host, profile, named):
-            return
-        config = named or known_config(host, profile)
-        if config and may_build(host, profile, config):
-            run(command(host, profile, config))
+        if bring_up_to_date(host, environment):
+            renew(host)
+            host.require_home()
+            host.choose(environment)
+        return
     except FailedError as failed:
-        fall_back(host, policy, str(failed), environment)
-    else:
-        renew(host)
+        state, problem = "build-failed", str(failed)
+    except host.InactiveError as inactive:
+        state, problem = inactive.args
+    except Exception as error:  # noqa: BLE001 (the policy says what happens then too)
+        state, problem = "error", f"{type(error).__name__}: {error}"
+    fall_back(host, policy, state, problem, environment)
+
+
+def bring_up_to_date(host: Any, environment: dict[str, str]) -> bool:
+    """Build where there may be anything to do; tell whether there has to be a set now."""
+    profile = environment.get("VPM_ENV_PROFILE") or host.PROFILE
+    if not host.is_name(profile):
+        raise FailedError(f"VPM_ENV_PROFILE is `{profile}`, which is no profile's name")
+    named = named_config()
+    if is_as_noted(host, profile, named):
+        return True
+    config = named or known_config(host, profile)
+    if not config or not may_build(host, profile, config):
+        return False
+    environment["built"] = run(command(host, profile, config))
+    return bool(environment["built"])
 
 
 def require_known(asked: str) -> None:
@@ -105,18 +122,23 @@ def known_config(host: Any, profile: str) -> str:
 
     Working directories do not count: an engine may be started anywhere.
     """
-    return next((path for path in (recorded_config(host, profile), own_config()) if os.path.isfile(path)), "")
+    recorded, own = str(record(host, profile).get("config", "")), own_config()
+    found = next((path for path in (recorded, own) if os.path.isfile(path)), "")
+    if recorded and found != recorded:
+        kept = f"`{found}` counts" if found else "the plugins stay as they were built"
+        tell(f"WARNING: there is no `{recorded}` any more, which the set was built from; {kept}")
+    return found
 
 
-def recorded_config(host: Any, profile: str) -> str:
-    """Return the path of the config that the newest generation was built from, "" for none."""
+def record(host: Any, profile: str) -> dict[str, Any]:
+    """Return the record of the newest generation; empty where there is none."""
     import json
 
     try:
-        with open(newest(host, profile) + ".json", encoding="utf-8") as stream:
-            return str(json.load(stream)["config"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        found = json.loads(content_of(newest(host, profile) + ".json"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def own_config() -> str:
@@ -137,16 +159,28 @@ def newest(host: Any, profile: str) -> str:
 
 
 def may_build(host: Any, profile: str, config: str) -> bool:
-    """Tell whether the home is ours to change; say so if it is not, and something is to be built.
+    """Tell whether the home is ours to change; raise `FailedError` if it is not, and something is to be built.
 
     Raise `host.InactiveError` for a home that would not be trusted afterwards.
     """
     if host.exists(host.HOME):
         host.require_home()
     blocked = next((path for path in places(host) if not os.access(path, os.W_OK | os.X_OK)), "")
-    if blocked and content_of(newest(host, profile) + ".plugins.yaml") != content_of(config):
-        tell(f"no build: `{blocked}` cannot be written to by this user; the plugins stay as they were built")
+    if blocked and is_wanted(config, record(host, profile)):
+        raise FailedError(f"nothing can be built: `{blocked}` cannot be written to by this user")
     return not blocked
+
+
+def is_wanted(config: str, built: dict[str, Any]) -> bool:
+    """Tell whether a config asks for another set than the one that was built; as far as its bytes can tell."""
+    import hashlib
+    import re
+
+    content = content_of(config)
+    inputs = built.get("inputs")
+    known = inputs.get("config_sha256") if isinstance(inputs, dict) else ""
+    is_off = re.search(rb"^auto:[ \t]*(false|no|off)\b", content, re.MULTILINE | re.IGNORECASE)
+    return not is_off and hashlib.sha256(content).hexdigest() != known
 
 
 def places(host: Any) -> Iterator[str]:
@@ -185,22 +219,27 @@ def variables() -> dict[str, str]:
     return {**kept, "VPM_ENV_AUTO": "0"}
 
 
-def run(words: Sequence[str]) -> None:
-    """Run the build to its end; raise `FailedError` if it fails."""
-    problem = __import__("_vpm_env.building").building.run(words, variables())
+def run(words: Sequence[str]) -> str:
+    """Run the build to its end, and return the number of the generation that it is about, "" where it did nothing.
+
+    Raise `FailedError` if it fails.
+    """
+    problem, told = __import__("_vpm_env.building").building.run(words, variables())
     if problem:
         raise FailedError(problem)
+    return told if told.isdigit() and told.isascii() else ""
 
 
-def fall_back(host: Any, policy: str, problem: str, environment: dict[str, str]) -> None:
+def fall_back(host: Any, policy: str, state: str, problem: str, environment: dict[str, str]) -> None:
     """Do what the policy says after a failure, and say it in one line."""
     if policy == "fail":
         tell(f"ERROR: {problem}; the engine is not started")
         os._exit(1)  # an exception would make this Python explain why it has no `site`
+    environment.pop("built", None)
     kept = "" if policy == "bare" else current(host, environment)
     tell(f"ERROR: {problem}; starting {f'with {kept}' if kept else 'without plugins'}")
     if not kept:
-        raise host.InactiveError("build-failed", problem)
+        raise host.InactiveError(state, problem)
     host.unbuilt = problem
 
 
@@ -211,7 +250,8 @@ def current(host: Any, environment: dict[str, str]) -> str:
         host.choose(environment)
     except host.InactiveError:
         return ""
-    return f"generation {host.generation} ({host.digest[:12]})" if host.exists(host.BASE_MARK) else ""
+    named = "a part of the current set" if host.generation is None else f"generation {host.generation}"
+    return f"{named} ({host.digest[:12]})" if host.exists(host.BASE_MARK) else ""
 
 
 def renew(host: Any) -> None:

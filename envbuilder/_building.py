@@ -27,8 +27,8 @@ PATIENCE = 5.0
 """Seconds that an interrupted build has to clean up."""
 
 
-def run(words: Sequence[str], variables: Mapping[str, str]) -> str:
-    """Run the build to its end and return what went wrong in one line, or "".
+def run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
+    """Run the build to its end and return what went wrong in one line, or "", and what it printed: a word or none.
 
     A signal ends the build, and then this process.
     """
@@ -42,16 +42,17 @@ def run(words: Sequence[str], variables: Mapping[str, str]) -> str:
                 umask=umask() | 0o022,  # the hook trusts no folder that others may write to
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         except OSError as error:
-            return f"`{words[0]}` cannot be started: {error.strerror}"
+            return f"`{words[0]}` cannot be started: {error.strerror}", ""
         problem = listen(child, caught)
         if caught:
             end(child)
             die(caught[0])
-    return problem
+        printed: Any = child.stdout
+        return problem, "" if problem else printed.read().decode("ascii", "replace").strip()
 
 
 def umask() -> int:
@@ -87,7 +88,7 @@ def skip(*_: object) -> None:
 
 def listen(child: subprocess.Popen[bytes], caught: list[int]) -> str:
     """Pass on what the build says until it ends or a signal came; return what went wrong in one line, or ""."""
-    stream: Any = child.stdout
+    stream: Any = child.stderr
     error, rest, poll = "", b"", select.poll()
     poll.register(stream, select.POLLIN)
     started = said = time.monotonic()

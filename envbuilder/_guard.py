@@ -18,8 +18,12 @@ import sys
 from typing import Any
 
 PIN = "VPM_ENV_PIN"
+PIN_BY = "VPM_ENV_PIN_BY"
+HOOK, LAYER = "_vpm_env_hook", "_vpm_env_layer"
+"""What knows the set: in the base's python the start-up hook, in an overlay's own without one what layers it."""
 METRIC = "vpm_env_info"
 METRICS = "prometheus_client"
+RAY_COPIES = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
 
 _problem: str | None = None
 """What the check found, "" for nothing; None before it ran in this process or in the one that it was forked from."""
@@ -39,7 +43,7 @@ def register() -> None:
 def _check() -> str:
     """Return the one reason why this process has not the set that it should have, or ""; log that or the set."""
     log = _log()
-    hook: Any = sys.modules.get("_vpm_env_hook")
+    hook: Any = sys.modules.get(HOOK) or sys.modules.get(LAYER)
     try:
         if hook is not None and hook.state == "disabled":
             _say(log, f"vpm-env: no plugin overlay: {hook.reason}")
@@ -47,11 +51,13 @@ def _check() -> str:
         problem = _problem_of(hook)
         if not problem:
             held = "" if hook.lease is not None or _hold(hook) else ", without a lease"
-            os.environ[PIN] = f"{_known(hook, 'base_key')}:{hook.digest}"
+            _pin(f"{_known(hook, 'base_key')}:{hook.digest}")
             _tell_metrics(hook)
             problem = _replaced(hook)
+            manifest = _manifest(hook)
             if not problem:
-                _say(log, f"vpm-env: {_name(hook)}, {_plugins(_manifest(hook))}{held}")
+                _say(log, f"vpm-env: {_name(hook)}, {_plugins(manifest)}{held}")
+            _complete(hook, manifest, log)
     except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
         problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
     if problem:
@@ -66,6 +72,20 @@ def _log() -> logging.Logger:
         return own.getChild("vpm_env")
     engine = next((name for name in ("vllm", "sglang", "fastdeploy") if name in sys.modules), "")
     return logging.getLogger(f"{engine}.vpm_env" if engine else "vpm_env")
+
+
+def _pin(value: str) -> None:
+    """Give this set to all children, but not to servers that a notebook starts: they see whose pin it is.
+
+    Ray's workers get it from vLLM, which copies the variables that it was told of. That list is a part of what vLLM
+    names its compiled models by, so it is left alone where there is no Ray.
+    """
+    if os.environ.get(PIN) != value:
+        os.environ[PIN], os.environ[PIN_BY] = value, "guard"
+    known = getattr(sys.modules.get("vllm.envs"), "environment_variables", ())
+    if RAY_COPIES in known and ("ray" in sys.modules or any(word.endswith("ray") for word in sys.argv)):
+        copied = [name for name in os.environ.get(RAY_COPIES, "").split(",") if name.strip()]
+        os.environ[RAY_COPIES] = ",".join(dict.fromkeys((*copied, PIN)))
 
 
 def _say(log: logging.Logger, line: str) -> None:
@@ -141,7 +161,10 @@ def _other_driver(hook: Any) -> str:
 def _replaced(hook: Any) -> str:
     """Say why an older set is active than the one that the config asks for."""
     unbuilt = getattr(hook, "unbuilt", "")
-    return f"{_name(hook)} is active in place of what the config asks for: {unbuilt}" if unbuilt else ""
+    if unbuilt:
+        return f"{_name(hook)} is active in place of what the config asks for: {unbuilt}"
+    unheeded = getattr(hook, "unheeded", "")
+    return f"{_name(hook)} is active as a whole, whatever VPM_ENV_WITHOUT names: {unheeded}" if unheeded else ""
 
 
 def _known(hook: Any, name: str) -> Any:
@@ -151,29 +174,33 @@ def _known(hook: Any, name: str) -> Any:
 
 def _hold(hook: Any) -> bool:
     """Take the overlay's lease, which the hook left to us; tell whether that went."""
-    import fcntl
-
-    try:
-        lease = os.open(os.path.join(hook.overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lease, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lease)
-        return False
-    hook.lease = lease
-    return True
+    if hook.__name__ == LAYER:
+        return False  # it tried when this process started
+    hook.lease = importlib.import_module("_vpm_env.activate").leased(hook.overlay)
+    return hook.lease is not None
 
 
 def _name(hook: Any) -> str:
     """Name the overlay for a reader: `generation 7 (3f2a1b0c9d8e)`."""
-    number = hook.generation if hook.generation is not None else _generation(hook)
-    return f"overlay {hook.digest[:12]}" if number is None else f"generation {number} ({hook.digest[:12]})"
+    number = hook.generation if hook.generation is not None else _generation(hook, hook.digest)
+    return _lacking(hook) if number is None else f"generation {number} ({hook.digest[:12]})"
 
 
-def _generation(hook: Any) -> int | None:
-    """Find the newest generation of the hook's profile that is this overlay: a pin says no number."""
+def _lacking(hook: Any) -> str:
+    """Name an overlay that is no generation: by what it lacks of one, if that is known."""
+    try:
+        derived = _manifest(hook).get("derived") or {}
+    except (OSError, ValueError):
+        derived = {}
+    digest, names = str(derived.get("digest", "")), [f"`{name}`" for name in derived.get("without", ())]
+    number = _generation(hook, digest) if names else None
+    if number is None:
+        return f"overlay {hook.digest[:12]}"
+    return f"generation {number} ({digest[:12]}) without {', '.join(names)}"
+
+
+def _generation(hook: Any, digest: str) -> int | None:
+    """Find the newest generation of the hook's profile that has an overlay: a pin says no number."""
     parts = ("profiles", _known(hook, "profile"), _known(hook, "base_key"), "generations")
     folder = os.path.join(_known(hook, "HOME"), *parts)
     try:
@@ -181,7 +208,18 @@ def _generation(hook: Any) -> int | None:
         links = {number: os.readlink(os.path.join(folder, str(number))) for number in numbers}
     except OSError:
         return None
-    return next((number for number, link in links.items() if os.path.basename(link) == hook.digest), None)
+    return next((number for number, link in links.items() if os.path.basename(link) == digest), None)
+
+
+def _complete(hook: Any, manifest: dict[str, Any], log: logging.Logger) -> None:
+    """Complete the probe of what needed a device, if there is such; whatever goes wrong, the set is as it is."""
+    if not any(result["status"] == "needs-device" for result in manifest["probe"]):
+        return
+    try:
+        for sentence in importlib.import_module("_vpm_env.device_check").complete(hook.overlay, manifest):
+            log.warning("vpm-env: %s", sentence)
+    except Exception as error:  # noqa: BLE001 (nobody asked for it)
+        log.debug("vpm-env: the probe was not completed: %s", error)
 
 
 def _plugins(manifest: dict[str, Any]) -> str:
@@ -221,7 +259,7 @@ def _then(loader: Any, labels: tuple[str, ...]) -> None:
 
 def _tell_metrics(hook: Any) -> None:
     """Put the set into the engine's metrics, if it has any: now, or when it imports what they are made of."""
-    number = hook.generation if hook.generation is not None else _generation(hook)
+    number = hook.generation if hook.generation is not None else _generation(hook, hook.digest)
     labels = ("" if number is None else str(number), hook.digest)
     if METRICS in sys.modules:
         _add_metric(sys.modules[METRICS], labels)

@@ -40,7 +40,7 @@ def is_plain() -> bool:
     variables = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
     if sys.prefix != prefix or b"VPM_ENV_DISABLE" in variables or b"VPM_ENV_DEBUG" in variables:
         return False
-    if b"VPM_ENV_PIN" in variables or b"VPM_ENV_PROFILE" in variables:
+    if b"VPM_ENV_PIN" in variables or b"VPM_ENV_PROFILE" in variables or b"VPM_ENV_WITHOUT" in variables:
         return False
     command = " ".join(sys.orig_argv[1:])
     for word in words:

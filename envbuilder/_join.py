@@ -40,6 +40,8 @@ def activate() -> Activation:
         return Activation("no-hook", f"{sys.prefix} has no start-up hook")
     if hook.state != "active":
         _module("_vpm_env.activate").run(hook)
+    if hook.state == "active" and hook.lease is None:
+        hook.lease = _module("_vpm_env.activate").leased(hook.overlay)  # a notebook lives long
     if hook.state == "active" and (allow := _module("_vpm_env_allow")):
         allow.wait(hook.overlay)
     refresh()

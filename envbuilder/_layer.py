@@ -1,3 +1,4 @@
+# ruff: noqa: PLW0603 (a process has one overlay)
 """Layer an overlay on its base: what the overlay's own python runs at its start. Written by vpm-env.
 
 Put into site-packages as `_vpm_env_layer.py` and imported by `_vpm_env.pth`. It knows only the standard library,
@@ -12,8 +13,14 @@ BASE_SITE_DIRS: "tuple[str, ...]" = ()
 BASE_USER_SITE = False
 BASE_KEY = ""
 ALLOWS = False
+ENGINE_NAMES: "tuple[str, ...]" = ()
 
-held: "list[int]" = []
+state = "error"
+reason = digest = overlay = unbuilt = HOME = ""
+base_key = BASE_KEY
+profile = os.environ.get("VPM_ENV_PROFILE") or "default"
+generation = lease = None
+"""What the guard asks a start-up hook for, where the base has none."""
 
 
 def _resolve():
@@ -44,23 +51,28 @@ def _layer(overlay):
         site.addsitedir(folder)
 
 
-def _hold(overlay):
+def _hold():
     """Tell gc, by a shared lock that lasts as long as this process, that the overlay is in use."""
+    global lease
     try:
         import fcntl
 
-        held.append(os.open(os.path.join(overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC))
-        fcntl.flock(held[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
+        held = os.open(os.path.join(overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lease = held
     except (ImportError, OSError):
         pass
 
 
 def activate():
+    global overlay, digest, HOME, state, reason
     overlay = _resolve()
+    digest, HOME = os.path.basename(overlay), os.path.abspath(os.path.join(overlay, "..", "..", ".."))
     _layer(overlay)
-    _hold(overlay)
+    _hold()
+    state, reason = "active", overlay
     if not sys.flags.ignore_environment:
-        os.environ["VPM_ENV_PIN"] = BASE_KEY + ":" + os.path.basename(overlay)
+        os.environ["VPM_ENV_PIN"] = BASE_KEY + ":" + digest
     if ALLOWS:
         __import__("_vpm_env_allow").wait(overlay)
 
@@ -68,5 +80,6 @@ def activate():
 try:
     activate()
 except Exception as error:  # noqa: BLE001 (an engine must start)
+    reason = repr(error)
     if os.environ.get("VPM_ENV_DEBUG"):
         sys.stderr.write(f"vpm-env: the overlay is not layered: {error!r}\n")

@@ -1,17 +1,22 @@
-"""Load entry points and tell how it went; runs in an overlay's python, imports only the standard library.
+"""Load entry points, call some, and tell how it went; runs in an overlay's python, with the standard library only.
 
-Started as a file of its own: `python _probe.py FOLDER TIMEOUT`, with `[[group, name, value], ...]` as JSON on standard
-input. Into FOLDER it writes `results` (a JSON line before and after each entry point, and one when the loading process
-has ended), `output` (what plugins print) and `hang` (where the one was that took longer than TIMEOUT seconds).
+Started as a file of its own: `python _probe.py FOLDER TIMEOUT`, with `{"engine": its import name, "entries": [[group,
+name, value, returns], ...]}` as JSON on standard input; what must return something (one of RETURNS) is called. Into
+FOLDER it writes `results` (a JSON line before and after each entry point, one before it is called, and one when the
+loading process has ended), `output` (what plugins print) and `hang` (where the one was that took longer than TIMEOUT
+seconds).
 
 The first process only waits: it can tell how the second one died, and ends whatever plugins have left running.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
+_watch = importlib.import_module("_watch")  # it lies beside this file
+del sys.modules["_watch"]
 # Python puts the folder of this file first, where the modules of vpm-env would pass for top-level ones.
 _HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:] = [path for path in sys.path if os.path.realpath(path or ".") != _HERE]
@@ -22,19 +27,25 @@ import json  # noqa: E402
 import signal  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONGEST = 2000
+RETURNS = ("anything", "class", "path", "platform")
+"""What an engine takes from a function: nothing, a class, or the path of one or None, which it may follow at once."""
 
 
 def main(folder: str, timeout: float) -> None:
-    entries = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     sys.argv = ["python"]
     results = open_to_append(os.path.join(folder, "results"))
     hang = open_to_append(os.path.join(folder, "hang"))
     redirect(os.path.join(folder, "output"))
     child = os.fork()
     if not child:
-        load_all(entries, results, hang, timeout)
+        load_all(request, results, hang, timeout)
     _, status = os.waitpid(child, 0)
     tell(results, {"ended": os.waitstatus_to_exitcode(status)})
     if os.getpgrp() == os.getpid():
@@ -54,31 +65,63 @@ def redirect(output: str) -> None:
     os.dup2(printed, 2)
 
 
-def load_all(entries: list[list[str]], results: int, hang: int, timeout: float) -> None:
+def load_all(request: dict[str, Any], results: int, hang: int, timeout: float) -> None:
     """Load every entry point, then end at once: what plugins want to do at exit, and their threads, have no say."""
     code = 1
     try:
-        for index, (group, name, value) in enumerate(entries):
-            tell(results, {"start": index})
+        watch = _watch.Watch(request["engine"])
+        for index, entry in enumerate(request["entries"]):
             faulthandler.dump_traceback_later(timeout, exit=True, file=hang)
-            errors = load(group, name, value, os.getpid())
+            attempt(index, entry, watch, results)
             faulthandler.cancel_dump_traceback_later()
-            tell(results, {"end": index, "errors": errors})
         code = 0
     finally:
         os._exit(code)
 
 
-def load(group: str, name: str, value: str, process: int) -> list[str]:
-    """Load one entry point and return its error and the errors behind that, each in one line; none if all is well."""
+def attempt(index: int, entry: list[str], watch: Any, results: int) -> None:
+    """Load one entry point, and tell what came of it."""
+    loading: list[float] = []  # the seconds until it was called, if it is
+
+    def calls() -> None:
+        loading.append(watch.seconds())
+        tell(results, {"call": index})
+
+    tell(results, {"start": index})
+    watch.begin()
+    errors = load(*entry, calls=calls)
+    seconds = watch.seconds()
+    took = [*loading, seconds - loading[0]] if loading else [seconds]
+    tell(results, {"end": index, "errors": errors, "seconds": took, **watch.told()})
+
+
+def load(group: str, name: str, value: str, returns: str, *, calls: Callable[[], None]) -> list[str]:
+    """Load one entry point, and call it if it is to return something, which `calls` is told before.
+
+    Return the error and the errors behind it, each in one line; none if all is well.
+    """
     errors: list[str] = []
+    process = os.getpid()
     try:
-        importlib.metadata.EntryPoint(name=name, value=value, group=group).load()
+        loaded = importlib.metadata.EntryPoint(name=name, value=value, group=group).load()
+        if returns:
+            calls()
+            check(loaded(), returns)
     except BaseException as error:  # noqa: BLE001 (plugins may raise SystemExit too)
         errors = [one_line(each) for each in chain(error)]
     if os.getpid() != process:
         os._exit(0)  # a plugin has forked, and this is its child
     return errors
+
+
+def check(returned: object, returns: str) -> None:
+    """Raise `TypeError` for what the engine could not use; follow a platform's path, as the engine does at once."""
+    if returns == "class" and not callable(returned):
+        raise TypeError(f"it returned {returned!r:.100}, not a class")
+    if returns in ("path", "platform") and not (returned is None or isinstance(returned, str)):
+        raise TypeError(f"it returned {returned!r:.100}, neither the path of a class nor None")
+    if returns == "platform" and isinstance(returned, str):
+        _watch.resolve(returned)
 
 
 def chain(error: BaseException | None) -> list[BaseException]:

@@ -11,9 +11,10 @@ from envbuilder.engines import GUARD_ENTRY, is_plugin_group
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from envbuilder.base import Base
+    from envbuilder.base import Base, Distribution
     from envbuilder.engines import Engine
     from envbuilder.manifest import Manifest
+    from envbuilder.paths import Environment
 
 
 class _Entry(NamedTuple):
@@ -53,7 +54,8 @@ class Listing:
     set). `value` is what it should be for exactly this set; `needed` says that something of the set does not load
     without it, `unknown` are names in it that nothing provides, with the nearest name or "". `silent` are plugins
     without an entry point: they are only imported. `unlistable` are names of the set that `value` lacks, because they
-    hold the comma that parts the list.
+    hold the comma that parts the list. `left_out` are names of the set that `present` keeps from loading, and the
+    guard's if it does.
     """
 
     engine: Engine
@@ -65,6 +67,19 @@ class Listing:
     unknown: tuple[tuple[str, str], ...]
     silent: tuple[str, ...]
     unlistable: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return the variable and its value for exactly this set; empty where that has nothing to list."""
+        has_own = any(not point.in_base for point in self.points)
+        return {self.variable: self.value} if self.variable and has_own else {}
+
+
+def listed_in(env: Environment, manifest: Manifest, base: Base, *, guarded: bool) -> Listing:
+    """List the entry points of a set and its base, as an engine that is started in this environment sees them."""
+    variable = base.engine.allow_list
+    return listing(manifest, base, env.variables.get(variable) if variable else None, guarded=guarded)
 
 
 def listing(manifest: Manifest, base: Base, present: str | None, *, guarded: bool) -> Listing:
@@ -94,7 +109,15 @@ def listing(manifest: Manifest, base: Base, present: str | None, *, guarded: boo
         unlistable=tuple(
             dict.fromkeys(point.name for point in points if engine.allow_list and not _is_listable(point.name))
         ),
+        left_out=() if listed is None else tuple(_left_out(points, listed, engine, guarded=guarded)),
     )
+
+
+def _left_out(points: Iterable[Point], listed: tuple[str, ...], engine: Engine, *, guarded: bool) -> Iterator[str]:
+    yield from dict.fromkeys(point.name for point in points if not point.loads and not point.in_base)
+    # Where vpm-env itself writes the list that the engine reads, it puts the guard into any that has a name in it.
+    if guarded and engine.guard_group and GUARD_ENTRY not in listed and (engine.loads_unlisted or not listed):
+        yield GUARD_ENTRY
 
 
 def names_in(
@@ -112,17 +135,21 @@ def names_in(
 
 
 def _entries(manifest: Manifest, base: Base) -> Iterator[_Entry]:
+    """List what the set has, then what the base has beside it."""
     members = {member.name: member for member in manifest.members}
     for group, entries in manifest.entry_points.items():
-        if is_plugin_group(group, base.engine):
-            for name, (value, package) in entries.items():
-                member = members[package]
-                yield _Entry(group, name, value, member.name, member.version, False, member.plugin)
+        for name, (value, package) in entries.items() if is_plugin_group(group, base.engine) else ():
+            member = members[package]
+            yield _Entry(group, name, value, member.name, member.version, False, member.plugin)
     for dist in base.distributions.values():
         if dist.name not in members and not _is_second_name(dist.name, base):
-            for group, name, value in dist.entry_points:
-                if is_plugin_group(group, base.engine):
-                    yield _Entry(group, name, value, dist.name, dist.version, True, "")
+            yield from _of_base(dist, base)
+
+
+def _of_base(dist: Distribution, base: Base) -> Iterator[_Entry]:
+    for group, name, value in dist.entry_points:
+        if is_plugin_group(group, base.engine):
+            yield _Entry(group, name, value, dist.name, dist.version, True, "")
 
 
 def _point(entry: _Entry, listed: tuple[str, ...] | None, engine: Engine) -> Point:

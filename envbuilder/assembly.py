@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder import fs, overlay, stocking, store
 from envbuilder.blame import droppable
-from envbuilder.checks import audited, probed
+from envbuilder.checks import accepts, audited, is_probed, probed
 from envbuilder.composition import describe, parts_of
 from envbuilder.config import Git, Local, PyPI
 from envbuilder.errors import ChangesNeeded, ProbeError, ProfileError, SeveralErrors, SourceError, VpmError
@@ -234,14 +234,20 @@ def _not_isolated(config: Config) -> frozenset[str]:
 def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
     """Make the overlay, check it and seal it; one that is sealed already is only audited again."""
     parts = parts_of(lock, packages, job.config)
-    manifest = describe(lock, parts, job.base)
+    manifest = describe(lock, parts, job.base)._replace(accepts=accepts(job.config, lock))
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
     with fs.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
         findings = audited(job, lock, parts)
         known = overlay.read(path)
-        if known is not None and not job.request.force:
-            return known._replace(left_out=lock.left_out, ignored=lock.ignored, provided=lock.provided)
+        if known is not None and not job.request.force and is_probed(job, known):
+            return known._replace(
+                left_out=lock.left_out,
+                ignored=lock.ignored,
+                provided=lock.provided,
+                findings=findings,
+                accepts=manifest.accepts,
+            )
         if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
             _require_unused(job, manifest.digest)
             with job.report.stage("linking", minor=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from os.path import basename, isdir, join, lexists
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,17 @@ class BaseFiles:
             if _speaks_of(self._record(dist), place):
                 return f"{dist.name} {dist.version}"
         return ""
+
+    def library(self, pattern: str) -> tuple[str, str]:
+        """Find a file whose name fits `pattern` (a regular expression that begins with plain text).
+
+        Returned are its name and the distribution that holds it, such as `torch 2.14.0`; "" where there is none.
+        """
+        wanted = re.compile(f"/({pattern}),")
+        for dist in self._base.distributions.values():
+            if found := wanted.search(self._record(dist)):
+                return found[1], f"{dist.name} {dist.version}"
+        return "", ""
 
     def may_be_shadowed(self, name: str, place: str) -> bool:
         """Tell whether an override called `name` may hide `place`: the base's distribution of that name owns it.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BASE_KEY = r"[0-9a-f]{12}"
 _STAGED = re.compile(r"(?P<pid>\d+)-[0-9a-f]{12}")
 _HALF_WRITTEN = r"\..+\.\d+\.new"
-_CACHES = r"bases|choices|git|pip-audit|recipes|skeletons|starts|uv|virtualenv|\.cache|\.config|\.local"
+_CACHES = r"bases|choices|failures|git|pip-audit|recipes|skeletons|starts|uv|virtualenv|\.cache|\.config|\.local"
 _SHAPES: dict[str, tuple[str, ...]] = {
     # folder -> what is directly in it, what is in that, …
     "store": (rf"[0-9a-f]{{32}}-.+-.+|{_BASE_KEY}|{_HALF_WRITTEN}",),

@@ -53,7 +53,7 @@ def _blamed(error: VpmError) -> Iterator[tuple[str, str]]:
         case AuditError():
             yield from ((finding.plugin, finding.what) for finding in error.findings)
         case ProbeError():
-            yield from ((plugin, f"{entry} does not load: {text}") for plugin, entry, text in error.failed)
+            yield from ((plugin, f"{entry} {wrong}") for plugin, entry, wrong in error.failed)
         case BuildError():
             yield error.plugin, f"`{error.package}` did not build"
         case PackageError():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.engines import ENGINES
 from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     Needs = Mapping[str, Sequence[Requirement]]
 
-_ONLY_WITH_EXTRA = re.compile(r";(?!.*\bor\b).*\bextra\s*==")
-"""A line that no extra asks for; most lines of a large package are such, and to parse one takes 50 µs."""
+_ONLY_WITH_EXTRA = re.compile(r";(?!.*\bor\b).*\bextra\s*==\s*[\"'](?P<extra>[^\"']+)[\"']")
+"""A line that an extra alone asks for; most lines of a large package are such, and to parse one takes 50 µs."""
+_FOR_AUTHORS = re.compile(r"(dev|doc|test|lint|ci|typ|build|bench|example|notebook)")
+"""Extras for whoever works on a package: what they pin is what it was tried with, no more."""
 
 
 class Bound(NamedTuple):
@@ -73,14 +76,24 @@ def needs_of(subjects: Sequence[Subject], base: Base) -> Needs:
 def bringers(subjects: Sequence[Subject], needs: Needs) -> dict[str, str]:
     """Return package → the plugin that brings it in: its own, or the first one whose requirements lead to it."""
     found = {subject.name: subject.plugin for subject in subjects if subject.plugin}
+    required = {name: [normalized(each.name) for each in of_one] for name, of_one in needs.items()}
+    _follow(found, required)
+    if len(found) < len(required):  # what is left was asked for by an extra
+        _follow(found, {subject.name: _named_at_all(subject) for subject in subjects})
+    return found
+
+
+def _follow(found: dict[str, str], required: Mapping[str, Sequence[str]]) -> None:
     pending = list(found)
     for name in pending:
-        for requirement in needs.get(name, ()):
-            required = normalized(requirement.name)
-            if required in needs and required not in found:
-                found[required] = found[name]
-                pending.append(required)
-    return found
+        new = [each for each in required.get(name, ()) if each in required and each not in found]
+        found.update(dict.fromkeys(new, found[name]))
+        pending += new
+
+
+def _named_at_all(subject: Subject) -> list[str]:
+    """Name all that a package requires, with whatever extra."""
+    return [normalized(each.name) for each in filter(None, map(parsed, subject.package.requires))]
 
 
 def unmet(
@@ -94,9 +107,76 @@ def unmet(
         waived = {normalized(name) for name in ignored.get(subject.plugin, ())} if subject.plugin else set()
         for requirement in needs[subject.name]:
             name = normalized(requirement.name)
-            if not _is_met(requirement, versions.get(name)):
-                has = f"the {'set' if name in members else 'base'} has {versions[name]}" if name in versions else ""
+            if is_met(requirement, versions.get(name)):
+                continue
+            has = f"the {'set' if name in members else 'base'} has {versions[name]}" if name in versions else ""
+            if release := _release(requirement, versions.get(name)):
+                yield _before_release(subject, requirement, has, release)
+            else:
                 yield _finding(subject, requirement, has, waived=name in waived)
+
+
+def hidden(subjects: Sequence[Subject], base: Base, ignored: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """Find bounds on the engine, or on what an extra called after it requires, that no resolver looks at.
+
+    A package may have an extra for each version of the engine: one that fits is enough.
+    """
+    names = {name for engine in ENGINES for name in (engine.name, *engine.distributions)} & base.distributions.keys()
+    for subject in subjects:
+        told: dict[str, list[tuple[str, Requirement]]] = {}
+        waived = set(ignored.get(subject.plugin, ())) if subject.plugin else set()
+        for extra, requirement in _behind_extras(subject, names):
+            told.setdefault(normalized(requirement.name), []).append((extra, requirement))
+        for name in sorted(told.keys() & base.distributions.keys() - waived):
+            version = base.distributions[name].version
+            if not any(_is_nearly_met(requirement, version) for _, requirement in told[name]):
+                yield _hidden_bound(subject, *told[name][0], version)
+
+
+def _behind_extras(subject: Subject, engines: set[str]) -> Iterator[tuple[str, Requirement]]:
+    """List the requirements behind extras that speak of an engine, or that an extra called after one has."""
+    for line in subject.package.requires:
+        found = _ONLY_WITH_EXTRA.search(line)
+        extra = normalized(found["extra"]) if found else ""
+        if not extra or _FOR_AUTHORS.match(extra):
+            continue
+        is_engines = any(f"-{name}-" in f"-{extra}-" for name in engines)
+        requirement = parsed(line) if is_engines or line.lower().startswith(tuple(engines)) else None
+        if requirement and (is_engines or normalized(requirement.name) in engines):
+            yield extra, requirement
+
+
+def is_met(requirement: Requirement, version: str | None) -> bool:
+    """Tell whether a version satisfies a requirement; one that cannot be compared proves nothing."""
+    from packaging.version import InvalidVersion, Version
+
+    if version is None:
+        return False
+    try:
+        return requirement.specifier.contains(Version(version), prereleases=True)
+    except InvalidVersion:
+        return True
+
+
+def release_of(version: str) -> str:
+    """Return the release that a development version or a release candidate comes before; "" for any other."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        known = Version(version)
+    except InvalidVersion:
+        return ""
+    return known.base_version if known.is_prerelease else ""
+
+
+def _release(requirement: Requirement, version: str | None) -> str:
+    """Return the release of a version that does not satisfy a requirement, if that would."""
+    release = release_of(version or "")
+    return release if release and is_met(requirement, release) else ""
+
+
+def _is_nearly_met(requirement: Requirement, version: str) -> bool:
+    return is_met(requirement, version) or bool(_release(requirement, version))
 
 
 def _required(subject: Subject, markers: dict[str, str]) -> Iterator[Requirement]:
@@ -114,15 +194,26 @@ def _required(subject: Subject, markers: dict[str, str]) -> Iterator[Requirement
             yield requirement
 
 
-def _is_met(requirement: Requirement, version: str | None) -> bool:
-    from packaging.version import InvalidVersion, Version
+def _before_release(subject: Subject, requirement: Requirement, has: str, release: str) -> Finding:
+    return subject.finding(
+        "bound-of-release",
+        WARNING,
+        what=f"`{subject.label}` requires `{requirement.name}{requirement.specifier}`, and {has}, which comes before "
+        f"{release}",
+        why="what the release has may not be in it yet",
+        way_forward=f"try what `{subject.name}` is for, or use a base with {requirement.name} {release}",
+    )
 
-    if version is None:
-        return False
-    try:
-        return requirement.specifier.contains(Version(version), prereleases=True)
-    except InvalidVersion:
-        return True  # a version that cannot be compared proves nothing
+
+def _hidden_bound(subject: Subject, extra: str, requirement: Requirement, version: str) -> Finding:
+    return subject.finding(
+        "bound-behind-extra",
+        WARNING,
+        what=f"`{subject.label}` requires `{requirement.name}{requirement.specifier}` with its extra `{extra}` alone, "
+        f"and the base has {version}",
+        why="nobody asks for that extra where the engine is there already, so no resolver sees the bound",
+        way_forward=f"use a release of `{subject.name}` for {requirement.name} {version}",
+    )
 
 
 def _finding(subject: Subject, requirement: Requirement, has: str, *, waived: bool) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from envbuilder.finding_words import show_findings
 from envbuilder.planning import size_text
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ if TYPE_CHECKING:
 
     from envbuilder.commit import Outcome
     from envbuilder.console import Console
-    from envbuilder.errors import Finding
     from envbuilder.manifest import ProbeResult
     from envbuilder.planning import Change
     from envbuilder.profile import Generation
@@ -62,22 +62,28 @@ def _show_set(outcome: Outcome, console: Console) -> None:
         console.say(f"note: {line}")
     for plugin, why in outcome.left_out.items():
         console.warn(f"without `{plugin}` (optional): {why}")
-    for finding in outcome.findings:
-        console.warn(finding_line(finding))
-    for result in outcome.probe:
-        if result.status == "needs-device":
+    show_findings(outcome.findings, console)
+    if telling := [result for result in outcome.probe if not result.is_plain]:
+        _show_probe(telling, console)
+
+
+def _show_probe(results: list[ProbeResult], console: Console) -> None:
+    """Tell what does not work yet or not at all, and what a plugin does to the engine."""
+    from envbuilder.probe_words import noteworthy  # of most sets there is nothing to tell
+
+    for result in results:
+        if result.status == "failed":
+            console.warn(f"{result.group}: {result.name} {result.wrong}")
+        elif result.status == "needs-device":
             console.say(f"note: {result.group}: {result.name} needs a device to load: {result.error}")
+        if noted := noteworthy(result):
+            console.say(f"note: {noted}")
 
 
 def said_of(provided: dict[str, str], ignored: dict[str, list[str]]) -> list[str]:
     """Say what a set leaves to the base, and which of the base's bounds it ignores: a sentence each."""
     lines = [f"`{plugin}` is provided by the base ({entry})" for plugin, entry in provided.items()]
     return lines + [f"`{plugin}` ignores its bounds on {', '.join(names)}" for plugin, names in ignored.items()]
-
-
-def finding_line(finding: Finding) -> str:
-    """Say a finding in one line."""
-    return f"{finding.code}: {finding.what}: {finding.why}; {finding.way_forward}"
 
 
 def _would_change(outcome: Outcome) -> bool:
@@ -119,16 +125,12 @@ def build_record(outcome: Outcome) -> dict[str, Any]:
         "ignored": outcome.ignored,
         "left_out": outcome.left_out,
         "findings": [finding._asdict() for finding in outcome.findings],
-        "probe": [_probe_record(result) for result in outcome.probe],
+        "probe": _probe_records(outcome.probe),
         "ran": [one._asdict() for one in outcome.ran],
     }
 
 
-def _probe_record(result: ProbeResult) -> dict[str, Any]:
-    return {
-        "entry_point": f"{result.group}:{result.name}",
-        "plugin": result.plugin,
-        "status": result.status,
-        "error": result.error,
-        "seconds": round(result.seconds, 3),
-    }
+def _probe_records(results: tuple[ProbeResult, ...]) -> list[dict[str, Any]]:
+    from envbuilder.probe_words import named_record  # only JSON has it all
+
+    return [named_record(result) for result in results]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.console import Table
+from envbuilder.finding_words import numbered
 from envbuilder.planning import counted
+from envbuilder.probe_words import named_record, noteworthy, untried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +42,10 @@ def _contents(entry: Checked) -> str:
     if assembled is None:
         return ""
     without = [f"without `{plugin}`" for plugin in assembled.lock.left_out]
-    warnings = [counted(len(assembled.manifest.findings), "warning")] if assembled.manifest.findings else []
-    untried = sum(result.status == "needs-device" for result in assembled.manifest.probe)
-    devices = [f"{counted(untried, 'entry point')} not tried: no device"] if untried else []
-    return ", ".join([counted(len(assembled.manifest.members), "package"), *without, *warnings, *devices])
+    warnings = numbered(assembled.manifest.findings)
+    devices = untried(assembled.manifest.probe)
+    packages = counted(len(assembled.manifest.members), "package")
+    return ", ".join(filter(None, [packages, *without, *warnings, devices]))
 
 
 def _show_details(entry: Checked, console: Console) -> None:
@@ -52,6 +54,9 @@ def _show_details(entry: Checked, console: Console) -> None:
         console.detail(f"{entry.label}:")
         for line in entry.error.message.splitlines():
             console.detail(f"  {line}")
+    for result in entry.assembled.manifest.probe if entry.assembled else ():
+        if noted := noteworthy(result):
+            console.detail(f"{entry.label}: {noted}")
 
 
 def _record(entry: Checked) -> dict[str, Any]:
@@ -69,6 +74,7 @@ def _record(entry: Checked) -> dict[str, Any]:
         "packages": {member.name: member.version for member in manifest.members} if manifest else {},
         "left_out": dict(entry.assembled.lock.left_out) if entry.assembled else {},
         "warnings": [finding._asdict() for finding in manifest.findings] if manifest else [],
+        "probe": [named_record(result) for result in manifest.probe] if manifest else [],
         "needs_device": [
             f"{result.group}:{result.name}" for result in manifest.probe if result.status == "needs-device"
         ]

@@ -1,4 +1,4 @@
-"""What must hold before a set may become current: the audit reads it, the probe imports it in a fresh process."""
+"""What must hold before a set may become current: the audit reads it, the probe tries it in a fresh process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
+from envbuilder.acceptance import accepting, refused, ways
 from envbuilder.audit import audit
 from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
 from envbuilder.errors import AuditError, ProbeError
 from envbuilder.subject import Subject
 
 if TYPE_CHECKING:
+    from envbuilder.config import Config
     from envbuilder.errors import Finding
     from envbuilder.job import Job
     from envbuilder.lock import Lock
@@ -32,39 +34,68 @@ def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...
         for part in parts
     )
     with job.report.stage("auditing", minor=True):
-        findings = audit(subjects, job.base, ignored=lock.ignored)
-    refused = {finding.package for finding in findings if finding.severity == "error"}
-    if refused:
+        found = audit(subjects, job.base, ignored=lock.ignored, variables=job.env.variables)
+    findings = accepting(found, accepts(job.config, lock))
+    refusing = {finding.package for finding in refused(findings)}
+    if refusing:
         # whoever corrects a package wants to know all that is wrong with it
-        raise AuditError(tuple(finding for finding in findings if finding.package in refused))
+        told = tuple(finding for finding in findings if finding.package in refusing and not finding.accepted)
+        raise AuditError(told, ways=tuple(ways(told)))
     return findings
 
 
-def probed(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
-    """Import every plugin's entry points in a fresh process; raise `ProbeError` for those that do not load."""
-    plugins = {member.name: member.plugin for member in manifest.members}
-    points = [
-        (group, name, value, package)
-        for group, named in sorted(manifest.entry_points.items())
-        if group not in SCRIPT_GROUPS and is_plugin_group(group, job.base.engine)
-        for name, (value, package) in sorted(named.items())
-    ]
-    if not points:
-        return ()
-    from envbuilder.probe import Entry, probe  # a set of libraries has nothing to import
+def accepts(config: Config, lock: Lock) -> dict[str, list[str]]:
+    """Return the plugins of a set that accept findings, with the codes."""
+    inside = {locked.plugin for locked in lock.packages}
+    return {plugin.name: list(plugin.accept) for plugin in config.enabled if plugin.accept and plugin.name in inside}
 
+
+def probed(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
+    """Try every plugin's entry points in a fresh process; raise `ProbeError` for those that do not work.
+
+    A forced build takes them as they are, but for those of optional plugins: these are left out all the same.
+    """
+    wanted = _wanted(job, manifest)
+    if not wanted:
+        return ()
+    from envbuilder.probe import Entry, probe  # a set of libraries has nothing to try
+
+    plugins = {member.name: member.plugin for member in manifest.members}
     entries = [
-        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""))
-        for group, name, value, package in points
+        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""), returns=returns)
+        for (group, name), (value, package, returns) in wanted.items()
     ]
     with fs.staging(job.layout.tmp) as empty, job.report.stage("probing", total=len(entries)):
         python = os.path.join(path, "bin", "python")
-        results = probe(python, entries, env=job.env, cwd=empty)
+        results = probe(python, entries, env=job.env, cwd=empty, engine=job.base.engine.import_name)
+    optional = {plugin.name for plugin in job.config.enabled if plugin.optional}
     failed = tuple(
-        (result.plugin or result.package, f"{result.group}: {result.name}", result.error)
+        (result.plugin or result.package, f"{result.group}: {result.name}", result.wrong)
         for result in results
-        if result.status == "failed"
+        if result.status == "failed" and (result.plugin in optional or not job.request.force)
     )
     if failed:
         raise ProbeError(failed)
     return results
+
+
+def is_probed(job: Job, manifest: Manifest) -> bool:
+    """Tell whether a set that is there already was tried as the config asks, and all that could be tried worked."""
+    known = {(result.group, result.name): result for result in manifest.probe}
+    return not manifest.failed and all(
+        key in known and (known[key].called or known[key].status == "needs-device" or not returns)
+        for key, (_, _, returns) in _wanted(job, manifest).items()
+    )
+
+
+def _wanted(job: Job, manifest: Manifest) -> dict[tuple[str, str], tuple[str, str, str]]:
+    """Return what is to be tried: (group, name) → value, package, and what a call is to return ("" for no call)."""
+    if job.config.probe == "none":
+        return {}
+    called = job.base.engine.called if job.config.probe == "call" else {}
+    return {
+        (group, name): (value, package, called.get(group, ""))
+        for group, named in sorted(manifest.entry_points.items())
+        if group not in SCRIPT_GROUPS and is_plugin_group(group, job.base.engine)
+        for name, (value, package) in sorted(named.items())
+    }

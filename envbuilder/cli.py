@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 _OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
+_WITH_COMMAND = {
+    "run": (
+        *("--generation", "--without"),
+        *("--health", "--health-timeout", "--health-interval", "--good-after", "--retries", "--events"),
+    ),
+    "bisect": ("--good", "--bad", "--with", "--timeout", "--stays-up"),
+}
+"""Verbs that take a command, and those of their own options that take a value."""
 _WORDS = ("help", "version")
 """What is an option, and a word as well."""
 
@@ -93,11 +101,12 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """Part our own words from a command: it stands behind `--`, and that of `run` begins with its first own word."""
+    """Part our own words from a command: behind `--`, or from its first own word on where a verb has one."""
     end = words.index("--") if "--" in words else len(words)
     at = _verb_index(words[:end])
-    if at is not None and ALIASES.get(words[at], words[at]) == "run":
-        first = _first_word(words[:end], at + 1, (*_OWN_OPTIONS, "--generation"))
+    valued = _WITH_COMMAND.get(ALIASES.get(words[at], words[at])) if at is not None else None
+    if at is not None and valued:
+        first = _first_word(words[:end], at + 1, (*_OWN_OPTIONS, *valued))
         if first is not None:
             return words[:first], words[first:]
     return words[:end], words[end + 1 :]

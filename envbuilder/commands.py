@@ -35,6 +35,7 @@ VERBS = {
         Verb("init", MAKE, "make", "write a commented plugins.yaml"),
         Verb("build", MAKE, "make", "make what plugins.yaml asks for, and switch to it"),
         Verb("check", MAKE, "check", "would the config make a set for these bases? switches nothing"),
+        Verb("new", MAKE, "write", "begin a plugin of your own, with a test that passes"),
         Verb("upgrade", MAKE, "edit", "build with newer versions: of what is named, or of everything"),
         Verb("add", CHANGE, "edit", "add plugins to plugins.yaml, or change what it says of them"),
         Verb("remove", CHANGE, "edit", "remove plugins from plugins.yaml"),
@@ -51,12 +52,15 @@ VERBS = {
         Verb("why", SEE, "look", "who needs a package"),
         Verb("plugins", SEE, "look", "entry points as the engine sees them, and its allow-list"),
         Verb("outdated", SEE, "look", "what could be newer, and what keeps it back"),
+        Verb("audit", SEE, "check", "what reading finds wrong with the set on the base as it is now"),
         Verb("sbom", SEE, "health", "a software bill of materials of the set (CycloneDX)"),
         Verb("path", SEE, "see", "the folder of the current overlay"),
         Verb("info", SEE, "look", "places, the rules that chose them, versions and sizes"),
         Verb("hook", USE, "use", "the start-up hook of the base: install, uninstall, status, show"),
         Verb("run", USE, "use", "run a command with the set, without a hook"),
+        Verb("bisect", USE, "bisect", "find the plugin or change that makes a command fail"),
         Verb("shell", USE, "use", "a shell with the set, without a hook"),
+        Verb("template", USE, "write", "a Dockerfile, manifest, unit or modulefile for this engine and set"),
         Verb("completion", USE, "use", "a completion script for bash, zsh or fish"),
         Verb("doctor", KEEP, "health", "checks of base, home and machine: what is wrong, why, what to do"),
         Verb("keep", KEEP, "keep", "let gc spare generation N, whatever happens"),
@@ -100,7 +104,6 @@ ALIASES = {
 _TO_ACTIVATE = "`source $(vpm-env path)/bin/activate` takes the set into a shell, `vpm-env shell` starts one with it"
 
 WAYS = {
-    "audit": "`vpm-env doctor --audit` looks for known vulnerabilities",
     "activate": _TO_ACTIVATE,
     "env": _TO_ACTIVATE,
     "export": "`vpm-env path` names the set's folder, `vpm-env show --json` describes it",
@@ -162,8 +165,20 @@ def _look() -> Runs:
     return RUNS
 
 
+def _bisect() -> Runs:
+    from envbuilder.verbs_bisect import RUNS
+
+    return RUNS
+
+
 def _use() -> Runs:
     from envbuilder.verbs_use import RUNS
+
+    return RUNS
+
+
+def _write() -> Runs:
+    from envbuilder.verbs_write import RUNS
 
     return RUNS
 
@@ -183,5 +198,7 @@ _RUNS = {
     "see": _see,
     "look": _look,
     "use": _use,
+    "bisect": _bisect,
     "keep": _keep,
+    "write": _write,
 }

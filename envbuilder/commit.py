@@ -73,6 +73,12 @@ class Outcome(NamedTuple):
     to_fetch: dict[str, int] = NOTHING
     ran: tuple[Ran, ...] = ()
 
+    @property
+    def served(self) -> int | None:
+        """Return the number of the generation that a process would get afterwards."""
+        found = self.generation if self.kind in ("switched", "unchanged") else self.before
+        return found.number if found else None
+
     @classmethod
     def of(
         cls,
@@ -196,7 +202,7 @@ def _record(profile: Profile, draft: Draft) -> Generation:
         inputs=draft.inputs,
         packages=[[member.name, member.version, member.plugin, member.editable] for member in manifest.members],
         left_out=manifest.left_out,
-        reason="build",
+        reason="build --force" if manifest.failed else "build",
     )
     added = profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock)
     registry.keep(profile, added, manifest)

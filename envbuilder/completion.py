@@ -30,6 +30,7 @@ _KINDS = {
     "gc WHAT": "digest-or-generation",
     "unkeep N": "kept",
     "add NAME": "",
+    "new NAME": "",
     "PACKAGE": "package",
     "PKG": "package",
     "PLUGIN": "plugin",

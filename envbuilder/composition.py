@@ -11,7 +11,7 @@ from envbuilder.errors import ConfigError, Problem
 from envbuilder.manifest import Manifest, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from envbuilder.base import Base
     from envbuilder.config import Config, Plugin
@@ -81,6 +81,12 @@ def _unselectable(plugin: Plugin, package: Package | None) -> Iterator[Problem]:
 def describe(lock: Lock, parts: tuple[Part, ...], base: Base) -> Manifest:
     """Say what an overlay of `parts` is made of and relies on; its digest follows from that."""
     plugins = {locked.name: locked.plugin for locked in lock.packages}
+    manifest = composed(parts, plugins, base)
+    return manifest._replace(facts=lock.facts, ignored=lock.ignored, provided=lock.provided, left_out=lock.left_out)
+
+
+def composed(parts: tuple[Part, ...], plugins: Mapping[str, str], base: Base) -> Manifest:
+    """Say what follows from the packages alone; `plugins` is package → the plugin that it is, "" for a dependency."""
     points: dict[str, dict[str, list[str]]] = {}
     for part in parts:
         for group, entries in part.package.entry_points.items():
@@ -99,13 +105,10 @@ def describe(lock: Lock, parts: tuple[Part, ...], base: Base) -> Manifest:
             "engine_version": base.engine_version,
         },
         members=tuple(_member(part, plugins[part.package.name]) for part in parts),
-        facts=lock.facts,
+        facts={},
         selection={part.package.name: list(part.selection) for part in parts if part.selection is not None},
         entry_points=points,
         allow_lists=_allow_lists(points, base),
-        ignored=lock.ignored,
-        provided=lock.provided,
-        left_out=lock.left_out,
     )
 
 

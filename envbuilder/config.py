@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Git", "Local", "Plugin", "PyPI", "content_of", "find", "of_content", "read"]
 
 FORMAT = 1
+PROBES = ("call", "import", "none")
+"""What may be done with entry points before a switch, the most first."""
 ENGINE_NAMES = (*(engine.name for engine in ENGINES), GENERIC.name)
 
+_NOT_ASKED_FOR = ("place", "enabled", "accept")
+"""What an entry says that changes no answer: another set is not made, and a lock stays good."""
 _COMMAND_KEYS = ("on_build", "on_switch")
 TOP_KEYS = (
     "plugins",
@@ -38,6 +42,7 @@ TOP_KEYS = (
     "exclude_newer",
     "min_free",
     "auto",
+    "probe",
     *_COMMAND_KEYS,
 )
 
@@ -50,8 +55,9 @@ class Config:
     uv's and pip's settings), `find_links` folders (absolute) and URLs, `stores` other homes (absolute) whose packages
     are linked to, `override` normalized names of packages that may shadow the base, `exclude_newer` a moment or an age
     of what to look at, `min_free` how much of the home's file system a build leaves free, `auto` whether an engine's
-    start may build, `on_build` and `on_switch` commands to run afterwards. `plugins` has the disabled ones too. `notes`
-    are what the reader of the file should hear once.
+    start may build, `probe` what is done with entry points before a switch (one of `PROBES`), `on_build` and
+    `on_switch` commands to run afterwards. `plugins` has the disabled ones too. `notes` are what the reader of the file
+    should hear once.
     """
 
     file: str
@@ -67,6 +73,7 @@ class Config:
     exclude_newer: str | None = None
     min_free: Amount | None = None
     auto: bool = True
+    probe: str = PROBES[0]
     on_build: str | None = None
     on_switch: str | None = None
     notes: tuple[str, ...] = ()
@@ -156,6 +163,7 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
         exclude_newer=top.text("exclude_newer", values.exclude_newer),
         min_free=top.text("min_free", values.min_free),
         auto=top.boolean("auto", default=True),
+        probe=top.choice("probe", PROBES) or PROBES[0],
         on_build=top.text("on_build", values.command),
         on_switch=top.text("on_switch", values.command),
         notes=_notes(entries),
@@ -210,6 +218,6 @@ def _is_enabled(entry: Fields) -> bool:
 
 def _record(plugin: Plugin) -> dict[str, Any]:
     """Return what counts of a plugin, as plain data."""
-    record = {name: getattr(plugin, name) for name in plugin.__slots__ if name not in ("place", "enabled")}
+    record = {name: getattr(plugin, name) for name in plugin.__slots__ if name not in _NOT_ASKED_FOR}
     source = {name: getattr(plugin.source, name) for name in plugin.source.__slots__}
     return {**record, "source": {"kind": type(plugin.source).__name__.lower(), **source}}

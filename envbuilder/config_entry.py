@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from envbuilder.config_fields import Fields
     from envbuilder.errors import Place
 
-PLUGIN_KEYS = ("name", "source", "enabled", "extras", "ignore", "entry_points", "optional", "build_isolation")
+PLUGIN_KEYS = ("name", "source", "enabled", "extras", "ignore", "entry_points", "optional", "build_isolation", "accept")
 SOURCE_KEYS = {
     "pypi": ("package", "version", "index"),
     "git": ("url", "ref", "subdirectory"),
@@ -50,7 +50,7 @@ class Plugin:
 
     `index` is a URL that this plugin's package is taken from, `ignore` are normalized names of base packages whose
     bounds it ignores, `place` is where the entry begins. `entry_points` are the only ones to take, `name` or
-    `group:name`, sorted; None for all.
+    `group:name`, sorted; None for all. `accept` are codes of the audit's findings that are no obstacle, sorted.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Plugin:
     optional: bool = False
     build_isolation: bool = True
     entry_points: tuple[str, ...] | None = None
+    accept: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -81,6 +82,7 @@ def plugin_of(entry: Fields, folder: values.Folder) -> Plugin | None:
     enabled, optional = entry.boolean("enabled", default=True), entry.boolean("optional", default=False)
     build_isolation = entry.boolean("build_isolation", default=True)
     extras, ignore, entry_points = entry.names("extras"), entry.names("ignore"), _entry_points(entry)
+    accept = tuple(sorted(entry.texts("accept", values.finding)))
     index = entry.text("index", values.index_url) if kind == "pypi" else None
     if name is None or source is None:
         return None
@@ -95,6 +97,7 @@ def plugin_of(entry: Fields, folder: values.Folder) -> Plugin | None:
         optional=optional,
         build_isolation=build_isolation,
         entry_points=entry_points,
+        accept=accept,
     )
 
 

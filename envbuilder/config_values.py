@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import posixpath
 import re
+from difflib import get_close_matches
 from os.path import dirname, isabs, join, normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from envbuilder.amounts import Amount, amount
+from envbuilder.codes import CODES
 from envbuilder.document import shown
 from envbuilder.moments import checked
 from envbuilder.names import is_name, normalized
@@ -220,6 +222,18 @@ def subdirectory(text: str) -> str | None:
 def exclude_newer(text: str) -> str:
     """Return a day or moment in UTC, or an age as it is written."""
     return checked(text)
+
+
+def finding(text: str) -> str:
+    """Check the code of a finding that the audit lets pass."""
+    code = CODES.get(text)
+    if code is None:
+        close = get_close_matches(text[:40].lower(), CODES, n=1)
+        meant = f"; did you mean `{close[0]}`?" if close else ""
+        raise ValueError(f"must be the code of a finding of the audit, and {shown(text)} is none{meant}")
+    if code.refusal:
+        raise ValueError(f"`{text}` cannot be accepted: {code.refusal}")
+    return text
 
 
 def command(text: str) -> str:

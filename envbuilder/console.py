@@ -53,6 +53,11 @@ class Console:
         """Write data to standard output."""
         sys.stdout.write(self._shown(text) + "\n")
 
+    def line(self, text: str) -> None:
+        """Write a line to standard output now, for whoever follows it."""
+        self.data(text)
+        sys.stdout.flush()
+
     def path(self, path: str) -> None:
         """Write a path to standard output byte by byte, for whoever opens it."""
         sys.stdout.flush()

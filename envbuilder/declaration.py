@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from os.path import isfile, islink, join
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.bounds import release_of
 from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.engines import ENGINES, GENERIC
 from envbuilder.errors import ConfigError
@@ -135,6 +136,7 @@ def _range(
         return
     if _fits(wanted, version):
         return
+    is_waived = is_waived or _fits(wanted, release_of(version) or version)
     has = f"the base has {version}" if version else "the base does not say its version"
     what = f"`{subject.label}` declares `{name}{','.join(bounds)}`, and {has}"
     way = f"use a release of `{subject.name}` for it, or `ignore: [{name}]` on `{subject.plugin}` at your own risk"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import lock, process, startup, store, uv
 from envbuilder import profile as profiles
-from envbuilder.allowed import listing
+from envbuilder.allowed import listed_in
 from envbuilder.errors import ConfigError, LockError, UsageError
 from envbuilder.health import ERROR, WARNING, Answer, NotApplicable, Trouble
 from envbuilder.paths import lock_name
@@ -166,8 +166,7 @@ def _of_allow_lists(situation: Situation) -> Iterator[Trouble]:
     base, manifest = situation.base, situation.manifest
     if base is None or manifest is None or base.engine.allow_list is None:
         return
-    present = situation.env.variables.get(base.engine.allow_list)
-    found = listing(manifest, base, present, guarded=startup.inspect(base).installed)
+    found = listed_in(situation.env, manifest, base, guarded=startup.inspect(base).installed)
     for point in found.points:
         if not point.loads and not point.in_base:
             yield Trouble(

@@ -96,7 +96,7 @@ def _said(told: Status) -> str:
 
 def _inactive(told: Status, for_want_of_a_hook: bool) -> Trouble:
     return Trouble(
-        what=f"a new engine process does not get a set: {told.why_not}",
+        what=told.headline,
         why="it serves without the plugins",
         way_forward=told.way_forward,
         # `vpm-env run` needs no hook, and who uses it has nothing to mend.

@@ -36,7 +36,8 @@ def check_hook(situation: Situation) -> Answer:
             raise NotApplicable("the base has none: engines get a set through `vpm-env run -- COMMAND` only")
         return Answer(said=f"not installed in `{hook.folder}`", troubles=left)
     mend = _mend(base, hook, situation)
-    troubles = (*_problems(hook, mend), *_of_command(hook, mend), *_elsewhere(hook, situation), *left)
+    own = (*_problems(hook, mend), *_of_command(hook, mend), *_uncounted(hook))
+    troubles = (*own, *_elsewhere(hook, situation), *left)
     facts = (f"folder: {hook.folder}", f"home: {hook.home}", f"profile: {hook.profile}")
     said = f"{hook.version or 'unreadable'} in `{hook.folder}`, for profile `{hook.profile}` of `{hook.home}`"
     return Answer(said=said, troubles=troubles, facts=facts)
@@ -62,6 +63,18 @@ def _of_command(hook: HookStatus, mend: Mend | None) -> Iterator[Trouble]:
             why="what the hook cannot do itself, it asks that command for",
             way_forward=AGAIN,
             mend=mend,
+        )
+
+
+def _uncounted(hook: HookStatus) -> Iterator[Trouble]:
+    """Tell where starts are to be counted and cannot be."""
+    folder = join(hook.home, "profiles")
+    if hook.rollback_after and exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
+        yield Trouble(
+            what=f"the hook is to count failed starts, and this user may not write to `{folder}`",
+            why="an engine of this user that ends again and again goes back to no other set",
+            way_forward="let the engine's user write to the home, or run `vpm-env hook install` without this",
+            severity=WARNING,
         )
 
 
@@ -118,6 +131,8 @@ def _mend(base: Base, hook: HookStatus, situation: Situation) -> Mend | None:
             trust_owner=hook.trust_owner,
             trust_home=hook.trust_home,
             auto=hook.auto,
+            rollback_after=hook.rollback_after,
+            good_after=hook.good_after,
         )
         return f"wrote the hook in `{hook.folder}` again"
 

@@ -11,14 +11,20 @@ GUARD_ENTRY = "vpm_env_guard"
 """The name of the start-up hook's guard in an engine's `guard_group`."""
 SCRIPT_GROUPS = frozenset({"console_scripts", "gui_scripts"})
 
+ANYTHING, CLASS, PATH, PLATFORM = "anything", "class", "path", "platform"
+"""What an engine takes from a function that it calls without arguments: nothing, a class, or the dotted path of a class
+or None, which it follows when somebody asks for that class, or at once."""
+_NOTHING: dict[str, str] = {}
+
 
 class Engine(NamedTuple):
     """One host program with a plugin system.
 
     `distribution` is its canonical name and `aliases` the other names its rebuilds are published under; `groups` are
     its entry-point groups, `single_slot` those of which at most one entry may exist, `called` those whose entries are
-    functions that the engine calls. `allow_list` is the variable that restricts loading, `built_in` the names
-    that such a list must keep for the engine's own plugins to go on working, `list_note` what setting it costs.
+    functions that the engine calls, with what it takes from them. `allow_list` is the variable that restricts loading,
+    `built_in` the names that such a list must keep for the engine's own plugins to go on working, `list_note` what
+    setting it costs.
     `unlisted_groups` ignore it, and entries of `opt_in_groups` load only if it names them; `loads_unlisted` says
     whether all others load where the variable is not set (else vpm-env sets it in the engine's processes),
     `strips_list` whether blanks and an empty value count for nothing. `guard_group` is the group in which the start-up
@@ -35,7 +41,7 @@ class Engine(NamedTuple):
     aliases: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     single_slot: frozenset[str] = frozenset()
-    called: frozenset[str] = frozenset()
+    called: dict[str, str] = _NOTHING
     allow_list: str | None = None
     built_in: tuple[str, ...] = ()
     unlisted_groups: frozenset[str] = frozenset()
@@ -75,7 +81,11 @@ VLLM = Engine(
         "vllm.logits_processors",
     ),
     single_slot=frozenset({"vllm.platform_plugins"}),
-    called=frozenset({"vllm.general_plugins"}),
+    called={
+        "vllm.general_plugins": ANYTHING,
+        "vllm.platform_plugins": PLATFORM,
+        "vllm.io_processor_plugins": PATH,
+    },
     allow_list="VLLM_PLUGINS",
     built_in=("lora_filesystem_resolver", "lora_hf_hub_resolver"),
     unlisted_groups=frozenset({"vllm.logits_processors"}),
@@ -84,7 +94,7 @@ VLLM = Engine(
     guard_group="vllm.general_plugins",
     entry_modules=("vllm.entrypoints",),
     command_modules=("vllm.entrypoints.cli",),
-    serving=("serve", "launch", "run-batch"),
+    serving=("serve", "launch", "run-batch", "preload", "snapshot"),
 )
 
 FASTDEPLOY = Engine(
@@ -119,14 +129,15 @@ FASTDEPLOY = Engine(
             "fastdeploy.token_processor_plugins",
         }
     ),
-    called=frozenset(
-        {
-            "fastdeploy.model_register_plugins",
-            "fastdeploy.reasoning_parser_plugins",
-            "fastdeploy.tool_parser_plugins",
-            "fastdeploy.output_fallback_plugins",
-        }
-    ),
+    called={
+        "fastdeploy.model_register_plugins": ANYTHING,
+        "fastdeploy.model_runner_plugins": CLASS,
+        "fastdeploy.input_processor_plugins": CLASS,
+        "fastdeploy.token_processor_plugins": CLASS,
+        "fastdeploy.reasoning_parser_plugins": ANYTHING,
+        "fastdeploy.tool_parser_plugins": ANYTHING,
+        "fastdeploy.output_fallback_plugins": ANYTHING,
+    },
     allow_list="FD_PLUGINS",
     loads_unlisted=False,
     guard_group="fastdeploy.model_register_plugins",
@@ -149,14 +160,19 @@ SGLANG = Engine(
         "sglang.multimodal_gen.plugins",
     ),
     single_slot=frozenset({"sglang.srt.platforms", "sglang.multimodal_gen.platforms"}),
-    called=frozenset({"sglang.srt.plugins", "sglang.multimodal_gen.plugins"}),
+    called={
+        "sglang.srt.platforms": PLATFORM,
+        "sglang.srt.plugins": ANYTHING,
+        "sglang.multimodal_gen.platforms": PLATFORM,
+        "sglang.multimodal_gen.plugins": ANYTHING,
+    },
     allow_list="SGLANG_PLUGINS",
     unlisted_groups=frozenset({"sglang.serve_backends", "sglang.multimodal_gen.platforms"}),
     strips_list=True,
     guard_group="sglang.srt.plugins",
     entry_modules=("sglang.launch_server", "sglang.cli"),
     command_modules=("sglang.cli",),
-    serving=("serve",),
+    serving=("serve", "generate"),
 )
 
 GENERIC = Engine(name="generic", distribution="", import_name="", script="")

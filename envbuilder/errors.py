@@ -14,6 +14,8 @@
     ├─ AuditError / ProbeError    findings that forbid a switch
     ├─ ProfileError               a generation that is not for this base, or not to be had
     │   └─ NoSuchGeneration       exit 2: a name that names no generation, or several
+    ├─ BisectError                a command whose failure the plugins do not explain
+    ├─ FailedMeanwhile            what ended the build of somebody else that this one waited for
     ├─ Busy                       somebody else holds the lock
     ├─ CommandFailed              a child process that ended badly
     └─ SeveralErrors              some of the above at once
@@ -52,7 +54,8 @@ class Finding(NamedTuple):
     """One result of the audit.
 
     `code` names the check (`name-in-base`), `severity` is `error` or `warning`, `plugin` the entry of the config
-    that brings `package` in, `what` and `why` are one sentence each, `way_forward` an imperative one.
+    that brings `package` in, `what` and `why` are one sentence each, `way_forward` an imperative one; `accepted` says
+    that the plugin's entry accepts it.
     """
 
     code: str
@@ -62,6 +65,7 @@ class Finding(NamedTuple):
     what: str
     why: str
     way_forward: str
+    accepted: bool = False
 
 
 class Conflict(NamedTuple):
@@ -250,10 +254,10 @@ class PackageError(VpmError):
 class AuditError(VpmError):
     """Findings of severity `error`; nothing was switched."""
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, findings: tuple[Finding, ...], *, ways: tuple[str, ...] = ()) -> None:
         super().__init__(findings)
         self.findings = findings
-        self.hint = "\n".join(dict.fromkeys(finding.way_forward for finding in findings))
+        self.hint = "\n".join(dict.fromkeys((*(finding.way_forward for finding in findings), *ways)))
 
     @property
     def message(self) -> str:
@@ -261,16 +265,19 @@ class AuditError(VpmError):
 
 
 class ProbeError(VpmError):
-    """Entry points that do not load: `(plugin, entry point, last line of the error)` for each; nothing was switched."""
+    """Entry points that do not work: `(plugin, entry point, what is wrong with it)` for each; nothing was switched."""
 
     def __init__(self, failed: tuple[tuple[str, str, str], ...]) -> None:
         super().__init__(failed)
         self.failed = failed
-        self.hint = "mark a plugin `optional: true` to go on without it, or use another version of it"
+        self.hint = (
+            "use another version of it, or mark it `optional: true` to go on without it; "
+            "`vpm-env build --force` switches in spite of it"
+        )
 
     @property
     def message(self) -> str:
-        return "\n".join(f"`{plugin}`: {entry} does not load: {error}" for plugin, entry, error in self.failed)
+        return "\n".join(f"`{plugin}`: {entry} {wrong}" for plugin, entry, wrong in self.failed)
 
 
 class ProfileError(VpmError):
@@ -307,6 +314,28 @@ class SystemRefusal(VpmError):
     @property
     def message(self) -> str:
         return f"`{self.path}`: {self.reason}" if self.path else self.reason
+
+
+class BisectError(VpmError):
+    """A command whose failure the plugins do not explain, or that cannot be judged; `output` are its last lines."""
+
+    def __init__(self, text: str, *, output: tuple[str, ...] = (), hint: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.output = output
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return "\n".join((self.text, *(f"  {line}" for line in self.output)))
+
+
+class FailedMeanwhile(VpmError):
+    """What ended a build of the same config, while this one waited for it; `message` and `hint` are that one's."""
+
+    def __init__(self, text: str, *, hint: str | None) -> None:
+        super().__init__(text)
+        self.hint = hint
 
 
 class Busy(VpmError):

@@ -80,6 +80,17 @@ def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     os.makedirs(path, mode=mode, exist_ok=True)
 
 
+def give_dir(path: StrPath, like: os.stat_result) -> None:
+    """Give a directory of this user to the owner and group of another, where that may be; links are not followed."""
+    with suppress(OSError):
+        descriptor = os.open(path, _FOLDER | os.O_NOFOLLOW)
+        try:
+            if os.fstat(descriptor).st_uid == os.geteuid() != like.st_uid:
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+        finally:
+            os.close(descriptor)
+
+
 def shut_out_strangers(home: str) -> None:
     """Let nobody else write to what this process makes from here on in `home`: the start-up hook would not trust it.
 
@@ -172,6 +183,15 @@ def write_plain(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as stream:
         stream.write(content)
+
+
+def append(path: StrPath, content: bytes) -> None:
+    """Add to the end of a file, in one go, so that several may; it is made where there is none."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def replace_symlink(path: StrPath, target: str) -> None:
@@ -362,6 +382,18 @@ def staging(parent: StrPath) -> Iterator[str]:
     finally:
         os.close(held)
         remove_tree(path)
+
+
+@contextmanager
+def unnamed_file(folder: StrPath) -> Iterator[int]:
+    """Lend a file to write to and to read from, by its descriptor; it has no name, so whatever happens it is gone."""
+    path = join(os.fspath(folder), f"{os.getpid()}-{os.urandom(6).hex()}")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.unlink(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

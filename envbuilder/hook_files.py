@@ -27,10 +27,13 @@ LINE = b"import _vpm_env_hook\n"
 ACTIVATE = "_vpm_env/activate.py"
 AUTO = "_vpm_env/auto.py"
 BUILDING = "_vpm_env/building.py"
+DEVICE_CHECK = "_vpm_env/device_check.py"
 GUARD = "_vpm_env/guard.py"
+LOOP = "_vpm_env/loop.py"
+WITHOUT = "_vpm_env/without.py"
 ALLOW = "_vpm_env_allow.py"
 HOST_PACKAGE = "envbuilder"
-SINGLE_MODULES = (HOOK, ACTIVATE, AUTO, BUILDING, GUARD, ALLOW)
+SINGLE_MODULES = (HOOK, ACTIVATE, AUTO, BUILDING, DEVICE_CHECK, GUARD, LOOP, WITHOUT, ALLOW)
 MODULES = (*SINGLE_MODULES, *(f"{HOST_PACKAGE}/{name}.py" for name in ("__init__", "_join", "plugins")))
 INSTALLER_WORDS = ("pip", "virtualenv", "m venv", "mvenv", "uv", "vpm-env", "envbuilder")
 """What stands in the command line of every installer; others that have it too pay for a closer look, that is all."""
@@ -38,9 +41,9 @@ INSTALLER_WORDS = ("pip", "virtualenv", "m venv", "mvenv", "uv", "vpm-env", "env
 _BEGIN = "# filled in from here\n"
 _END = "# filled in to here\n"
 _ALLOWING = """
-if state == "active":
+if state not in ("installer", "other-prefix"):
     try:
-        __import__("_vpm_env_allow").wait(overlay)
+        __import__("_vpm_env_allow").see_to_it(state, overlay)
     except Exception as error:  # noqa: BLE001 (Python starts, whatever is wrong)
         reason = repr(error)
 """
@@ -68,6 +71,8 @@ class Settings(NamedTuple):
     `command` starts this vpm-env (absolute). `trust_owner` are uids whose directories the hook trusts besides
     root's and the running user's; `trust_home` lets anybody own the home, and write to it, but not to what is in it.
     `auto` is what to do if a build before an engine's start fails (one of `POLICIES`), "" to build nothing then.
+    `rollback_after` is how many starts in a row may fail under a set that nobody found good yet before it is left, 0 to
+    count none; a start has not failed that lasts for `good_after` seconds.
     """
 
     home: str
@@ -76,17 +81,23 @@ class Settings(NamedTuple):
     trust_owner: tuple[int, ...] = ()
     trust_home: bool = False
     auto: str = ""
+    rollback_after: int = 0
+    good_after: float = 0.0
 
 
 def sources(base: Base, settings: Settings) -> dict[str, bytes]:
     """Return the modules: path in site-packages → content."""
     values = _values(base, settings)
     texts = {HOOK: _filled_in("_hook.py", values), ACTIVATE: _filled_in("_activate.py", values)}
+    texts[WITHOUT] = _filled_in("_without.py", values)
     if base.engine.serving:
         texts[AUTO] = _filled_in("_auto.py", values)
         texts[BUILDING] = _template("_building.py")
+    if base.engine.serving and settings.rollback_after:
+        texts[LOOP] = _filled_in("_loop.py", values)
     if base.engine.guard_group:
         texts[GUARD] = _template("_guard.py")
+        texts[DEVICE_CHECK] = _template("_device_check.py")
     if allow := allow_module(base.engine):
         texts[ALLOW] = allow
         texts[HOOK] += _ALLOWING.encode()
@@ -94,6 +105,14 @@ def sources(base: Base, settings: Settings) -> dict[str, bytes]:
         texts[f"{HOST_PACKAGE}/__init__.py"] = _HOST_INIT
         texts |= {f"{HOST_PACKAGE}/{name}": _template(name) for name in ("_join.py", "plugins.py")}
     return texts
+
+
+def overlay_sources(base: Base) -> dict[str, bytes]:
+    """Return what an overlay's own python has of a hook, which its base may not have: path → content."""
+    texts = {GUARD: _template("_guard.py"), DEVICE_CHECK: _template("_device_check.py"), **metadata(base)}
+    own = texts if base.engine.guard_group else {}
+    allow = allow_module(base.engine)
+    return {**own, ALLOW: allow} if allow else own
 
 
 def allow_module(engine: Engine) -> bytes:
@@ -191,17 +210,25 @@ def _values(base: Base, settings: Settings) -> dict[str, object]:
         "OWNERS": (0, *settings.trust_owner),
         "TRUST_HOME": settings.trust_home,
         "SITE": f"/lib/python{base.python_version}/site-packages",
-        "ENGINE_NAMES": tuple(dict.fromkeys(filter(None, (engine.distribution, base.engine_name)))),
+        "ENGINE_NAMES": engine_names(base),
         "ENTRY_SCRIPTS": tuple(filter(None, (engine.script,))),
         "ENTRY_MODULES": engine.entry_modules,
         "WORDS": tuple(dict.fromkeys((*INSTALLER_WORDS, *filter(None, (engine.script,)), *modules))),
         "COMMAND": settings.command,
         "AUTO": settings.auto,
+        "ROLLBACK_AFTER": settings.rollback_after if engine.serving else 0,
+        "GOOD_AFTER": settings.good_after,
+        "SERVES": bool(engine.serving),
         "PYTHON": base.python,
         "CONFIG_FOLDER": engine.name,
         "COMMAND_MODULES": engine.command_modules,
         "SERVING": engine.serving,
     }
+
+
+def engine_names(base: Base) -> tuple[str, ...]:
+    """Name the base's engine: its canonical name, and the one that it is installed by."""
+    return tuple(dict.fromkeys(filter(None, (base.engine.distribution, base.engine_name))))
 
 
 def _filled_in(name: str, values: Mapping[str, object]) -> bytes:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Request:
     """What `build` was asked; `upgrade` is None for nothing, empty for everything, else normalized names.
 
-    `exclude_newer` (as `moments.checked` returns it) takes the place of the config's.
+    `exclude_newer` (as `moments.checked` returns it) takes the place of the config's. `auto` says that an engine waits
+    for it: one that waited for another such build does not fail as that did, but with it.
     """
 
     dry_run: bool = False
@@ -30,6 +31,7 @@ class Request:
     force: bool = False
     upgrade: frozenset[str] | None = None
     exclude_newer: str | None = None
+    auto: bool = False
 
     @property
     def upgraded_sources(self) -> bool | frozenset[str]:

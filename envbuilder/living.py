@@ -11,6 +11,7 @@ import re
 from os.path import basename, isdir, join
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder import overlay
 from envbuilder import profile as profiles
 from envbuilder.errors import UsageError
 from envbuilder.overlay import LEASE
@@ -41,6 +42,7 @@ class Living(NamedTuple):
 
     `evidence` is `lease`, `map` or `pin`, "" where nothing says; then `why` is a sentence. `digest` is "" where it is
     not known, or where it is known that there is none; `home` is where the overlay lies, if that is known too.
+    `without` is what the set lacks of the generations that are its `places`.
     """
 
     pid: int
@@ -51,6 +53,7 @@ class Living(NamedTuple):
     home: str = ""
     places: tuple[Place, ...] = ()
     why: str = ""
+    without: tuple[str, ...] = ()
 
 
 class _Seen(NamedTuple):
@@ -85,12 +88,17 @@ def _having(known: Living, evidence: str, found: re.Match[str], layout: Layout) 
     """Name the set that was found, and the generations that are it."""
     named = found.groupdict()
     places = tuple(_places(layout, named["base_key"], named["digest"]))
+    without: tuple[str, ...] = ()
+    if not places and (manifest := overlay.get(layout, named["base_key"], named["digest"])):
+        without = tuple(manifest.derived.get("without", ()))
+        places = tuple(_places(layout, named["base_key"], manifest.derived["digest"])) if without else ()
     return known._replace(
         evidence=evidence,
         base_key=named["base_key"],
         digest=named["digest"],
         home=named.get("home", ""),
         places=places,
+        without=without,
     )
 
 

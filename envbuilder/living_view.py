@@ -34,12 +34,14 @@ def show_living(found: Living, as_json: bool, console: Console) -> None:
 def _set(found: Living) -> str:
     if not found.places:
         return f"the set {found.digest[:12]}, which is no generation of this home"
-    return " and ".join(_place(place, found.digest) for place in found.places)
+    return " and ".join(_place(place, found) for place in found.places)
 
 
-def _place(place: Place, digest: str) -> str:
+def _place(place: Place, found: Living) -> str:
     is_current = "which is current" if place.is_current else "which is not current"
-    return f"generation {place.number} ({digest[:12]}) of profile {place.profile}, {is_current}"
+    named = f"generation {place.number} ({found.digest[:12]}) of profile {place.profile}, {is_current}"
+    lacking = ", ".join(f"`{name}`" for name in found.without)
+    return f"what is left of {named}, without {lacking}" if lacking else named
 
 
 def _lines(found: Living) -> list[tuple[str, str]]:
@@ -59,5 +61,6 @@ def _record(found: Living) -> dict[str, Any]:
         "base": found.base_key,
         "digest": found.digest,
         "home": found.home,
+        "without": list(found.without),
         "generations": [place._asdict() for place in found.places],
     }

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 FORMAT = 1
+SLOW = 1.0
+"""Seconds of its own from which it is told what an entry point takes; every process of the engine takes them."""
+HEAVY = 100 * 1024**2
+"""Bytes from which it is told what an entry point adds; it adds them to every process of the engine."""
 NOTHING: dict[str, Any] = {}
+NOWHERE: list[str] = []
 """What fields without an entry share; nobody writes into a manifest."""
 
 
@@ -35,7 +40,15 @@ class Member(NamedTuple):
 
 
 class ProbeResult(NamedTuple):
-    """What one entry point did in a fresh process: `ok`, `failed` or `needs-device`; `error` is its last line."""
+    """What one entry point did in a fresh process: `ok`, `failed` or `needs-device`; `error` is its last line.
+
+    `called` says that it was called, as the engine would. `seconds` and `call_seconds` are its own, `base_seconds` what
+    it had modules of the base imported for, which others may need too. `memory` and `peak` are bytes: what it added to
+    the process, the base's modules left out, and how far it rose at most, with them. `effects` is what it left behind,
+    kind → names, a number, true or a path: `threads`, `processes`, `environment` (names of variables), `patched`
+    (functions and classes of the engine), `signals`, `exits` (functions that run at exit), `cwd`, `cuda`. `nodes` are
+    patterns of files that are there when the device's driver is that was missing.
+    """
 
     group: str
     name: str
@@ -45,6 +58,24 @@ class ProbeResult(NamedTuple):
     status: str
     error: str = ""
     seconds: float = 0.0
+    called: bool = False
+    call_seconds: float = 0.0
+    base_seconds: float = 0.0
+    memory: int = 0
+    peak: int = 0
+    effects: dict[str, Any] = NOTHING
+    nodes: list[str] = NOWHERE
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether it worked, and there is nothing to say about it."""
+        is_light = self.memory < HEAVY and self.seconds + self.call_seconds < SLOW
+        return self.status == "ok" and is_light and not self.effects.keys() - {"exits"}
+
+    @property
+    def wrong(self) -> str:
+        """Say what is wrong with one that failed."""
+        return f"{'fails when it is called' if self.called else 'does not load'}: {self.error}"
 
 
 class Manifest(NamedTuple):
@@ -52,8 +83,10 @@ class Manifest(NamedTuple):
 
     `base` has `key`, `prefix`, `python` (the interpreter's path), `engine`, `engine_version`. `facts` are the base
     distributions relied on, name → version. `entry_points` is group → name → `[value, package]`. `findings` are the
-    audit's warnings, `ignored` is plugin → base packages whose bounds it ignores, `provided` plugin → `name version`
-    of the base, `left_out` optional plugin → why.
+    audit's, `ignored` is plugin → base packages whose bounds it ignores, `accepts` plugin → codes of findings that are
+    no obstacle, `provided` plugin → `name version` of the base, `left_out` optional plugin → why. `derived` says, of a
+    set that no build asked for, from which one it was made: `digest`, and `without` (what was left out) or `instead`
+    (another set, parts of which it has); it is no part of what names the overlay.
     """
 
     soabi: str
@@ -68,8 +101,15 @@ class Manifest(NamedTuple):
     findings: tuple[Finding, ...] = ()
     probe: tuple[ProbeResult, ...] = ()
     ignored: dict[str, list[str]] = NOTHING
+    accepts: dict[str, list[str]] = NOTHING
     provided: dict[str, str] = NOTHING
     left_out: dict[str, str] = NOTHING
+    derived: dict[str, Any] = NOTHING
+
+    @property
+    def failed(self) -> tuple[ProbeResult, ...]:
+        """Return the entry points that did not work when they were probed, in a set that somebody forced."""
+        return tuple(result for result in self.probe if result.status == "failed")
 
     @property
     def digest(self) -> str:

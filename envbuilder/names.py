@@ -23,3 +23,12 @@ def normalized(name: str) -> str:
 def is_name(text: str) -> bool:
     """Tell whether a text is a distribution's name."""
     return _NAME.fullmatch(text) is not None and text.isascii()
+
+
+def listed(text: str) -> list[str]:
+    """Read names with commas or blanks between them.
+
+    >>> listed("foo, bar")
+    ['foo', 'bar']
+    """
+    return text.replace(",", " ").split()

@@ -92,6 +92,13 @@ def seal(path: str, manifest: Manifest) -> None:
     fs.write_json(join(path, MANIFEST), manifest.to_dict())
 
 
+def renew(path: str, manifest: Manifest) -> None:
+    """Write what was found out since about a valid overlay into its manifest; what it is made of is the same."""
+    known = read(path)
+    if known is not None and known != manifest:
+        fs.write_json(join(path, MANIFEST), manifest.to_dict())
+
+
 def plan_of(packages: tuple[Package, ...], layout: Layout) -> Plan:
     """Plan the farm of `packages`."""
     trees = [_tree(package, layout) for package in packages]

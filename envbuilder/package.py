@@ -89,6 +89,7 @@ class Package(NamedTuple):
     `physical` are directories of `lib/` that an overlay must not fold into one link, because a library's RUNPATH
     leads out of them. `source` says where it came from, with a lock entry's fields. `top_level` names what stands at
     the top of `lib/`, its dist-info apart (`pkg`, `module.py`, `ext.cpython-311.so`); `size` is in bytes, `.pyc` apart.
+    `compiled` is what its shared libraries say of themselves (`compiled.from_rows` reads it); None where nobody asked.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Package(NamedTuple):
     editable: dict[str, str] = NOTHING
     physical: tuple[str, ...] = ()
     source: dict[str, Any] = NOTHING
+    compiled: list[list[Any]] | None = None
 
     @classmethod
     def of(cls, files: Iterable[PackageFile], *, name: str, version: str, dist_info: str, **fields: Any) -> Package:
@@ -136,6 +138,7 @@ class Package(NamedTuple):
         """Return what stands in `package.json`, checksum included."""
         return sealed(
             {
+                "compiled": self.compiled,
                 "dist_info": self.dist_info,
                 "editable": self.editable,
                 "entry_points": self.entry_points,
@@ -173,6 +176,7 @@ class Package(NamedTuple):
             source=record["source"],
             top_level=frozenset(record["top_level"]),
             size=record["size"],
+            compiled=record.get("compiled"),
         )
 
 

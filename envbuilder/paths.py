@@ -94,6 +94,10 @@ class Layout(NamedTuple):
         """Where it is noted what an engine's start must find as it was, to build nothing."""
         return join(self.cache, "starts", f"{base_key}-{profile}")
 
+    def failure(self, profile: str, base_key: str) -> str:
+        """Where it is noted how the last build that an engine waited for failed."""
+        return join(self.cache, "failures", f"{base_key}-{profile}.json")
+
     def package(self, key: str) -> str:
         return join(self.store, key)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import nullcontext
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, lockfile, overlay, process, registry, store
+from envbuilder import failures, fs, lockfile, overlay, process, registry, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
 from envbuilder.assembly import assemble, build_sources, fill, link
 from envbuilder.base import Base, describe
+from envbuilder.checks import accepts
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.composition import describe as describe_set
 from envbuilder.composition import parts_of
@@ -43,6 +46,7 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
 
     `config` is read from the file in scope, unless a dry run has one that is not written yet.
     """
+    asked = time.time()
     config = config or read_config(found)
     if request.dry_run:
         return _preview(found, config, request, report)
@@ -56,7 +60,10 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
         report.warn(warning)
     profile = profile_of(found, base)
     _require_known(request.upgrade, config, profile)
-    with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
+    with (
+        profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting),
+        failures.shared(profile, config, since=asked) if request.auto else nullcontext(),
+    ):
         job = _job(found, config, base, profile, request, report)
         with registry.telling_failures(profile, config):
             assembled = assemble(job)
@@ -65,6 +72,7 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
         draft = _draft(job, manifest, assembled.lock, lockfile.write(job, profile, assembled.lock))
         with profiles.locked(profile, wait=found.lock_wait, on_wait=report.waiting):
             done = commit(profile, draft, switch=request.switch, force=request.force)
+            overlay.renew(found.layout.overlay(base.key, manifest.digest), manifest)
         if request.switch:
             _renew_hook(job, profile)
         _remember(found, job, draft)
@@ -129,6 +137,8 @@ def _renew_hook(job: Job, profile: Profile) -> None:
             trust_owner=hook.trust_owner,
             trust_home=hook.trust_home,
             auto=hook.auto,
+            rollback_after=hook.rollback_after,
+            good_after=hook.good_after,
         )
         job.report.note("the base was upgraded: its hook was written again")
     except BaseError as error:
@@ -161,7 +171,7 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
         )
     packages = fill(job, lock, built)
     parts = parts_of(lock, packages, job.config)
-    manifest = describe_set(lock, parts, job.base)
+    manifest = describe_set(lock, parts, job.base)._replace(accepts=accepts(job.config, lock))
     if manifest.digest != generation.digest:
         raise ProfileError(
             f"generation {generation.number} cannot be rebuilt as it was: its sources or its base have changed",
@@ -230,9 +240,10 @@ def _draft(job: Job, manifest: Manifest, lock: Lock, lock_file: str) -> Draft:
 
 
 def _remember(found: Scope, job: Job, draft: Draft) -> None:
-    """Keep what the next build needs to make this set again; one that lacks an optional plugin is tried anew."""
+    """Keep what the next build needs to make this set again; one without all plugins, or by force, is tried anew."""
     seen = look(found)
-    if seen and seen.config_sha256 == job.config.sha256 and not draft.manifest.left_out:
+    is_whole = not (draft.manifest.left_out or draft.manifest.failed)
+    if seen and seen.config_sha256 == job.config.sha256 and is_whole:
         made = skeleton(job.base, job.layout, job.env)
         recipes.keep(found, seen, Recipe(draft.manifest, draft.inputs, job.config.notes, draft.config, made))
 

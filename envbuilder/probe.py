@@ -1,4 +1,4 @@
-"""The probe: import every entry point in a fresh process of the overlay, and survive whatever that does.
+"""The probe: load every entry point in a fresh process of the overlay, call some, and survive whatever that does.
 
 One process loads them all, as an engine would. If it dies, the entry point at work has failed, and another process
 goes on with the rest.
@@ -37,13 +37,17 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One entry point to probe, with the package that has it and the plugin that brings that in."""
+    """One entry point to probe, with the package that has it and the plugin that brings that in.
+
+    `returns` is what the engine takes from it when it calls it, "" for one that is not to be called.
+    """
 
     group: str
     name: str
     value: str
     package: str
     plugin: str
+    returns: str = ""
 
 
 class _Told(NamedTuple):
@@ -56,22 +60,30 @@ class _Told(NamedTuple):
 
 
 def probe(
-    python: str, entries: Sequence[Entry], *, env: Environment, cwd: str, timeout: float = TIMEOUT
+    python: str,
+    entries: Sequence[Entry],
+    *,
+    env: Environment,
+    cwd: str,
+    engine: str = "",
+    timeout: float = TIMEOUT,
 ) -> tuple[ProbeResult, ...]:
-    """Import `entries` with an overlay's `python` and return a result for each, in their order.
+    """Load `entries` with an overlay's `python`, call those that are, and return a result for each, in their order.
 
-    `cwd` is an empty folder for the process to run in; `timeout` (seconds) is for each entry point. Nothing that a
-    plugin does raises here: exits, crashes and hangs are results too.
+    `cwd` is an empty folder for the process to run in, `engine` the import name of what plugins may patch; `timeout`
+    (seconds) is for each entry point. Nothing that a plugin does raises here: exits, crashes and hangs are results too.
     """
     results: list[ProbeResult] = []
     while rest := entries[len(results) :]:
-        results += _results(rest, _tell(python, rest, env=env, cwd=cwd, timeout=timeout), timeout)
+        told = _tell(python, rest, env=env, cwd=cwd, engine=engine, timeout=timeout)
+        results += _results(rest, told, timeout)
     return tuple(results)
 
 
-def _tell(python: str, entries: Sequence[Entry], *, env: Environment, cwd: str, timeout: float) -> _Told:
+def _tell(python: str, entries: Sequence[Entry], *, env: Environment, cwd: str, engine: str, timeout: float) -> _Told:
     """Run one process over `entries`, as far as it comes."""
-    request = json.dumps([[entry.group, entry.name, entry.value] for entry in entries])
+    rows = [[entry.group, entry.name, entry.value, entry.returns] for entry in entries]
+    request = json.dumps({"engine": engine, "entries": rows})
     with fs.staging(cwd) as folder:
         end = process.run(
             [python, _PROBE, folder, str(timeout)],
@@ -92,7 +104,7 @@ def _variables(env: Environment) -> dict[str, str]:
     # PYTHONPATH and friends belong to whoever runs vpm-env, not to the engine.
     own = {name: value for name, value in env.variables.items() if not name.startswith("PYTHON")}
     own.pop("VPM_ENV_PIN", None)
-    return {**own, "PYTHONDONTWRITEBYTECODE": "1", "VPM_ENV_DISABLE": "1"}
+    return {**own, "PYTHONDONTWRITEBYTECODE": "1", "VPM_ENV_DISABLE": "1", "VPM_ENV_PROBE": "1"}
 
 
 def _read(folder: str, name: str) -> str:
@@ -107,27 +119,40 @@ def _results(entries: Sequence[Entry], told: _Told, timeout: float) -> list[Prob
     """Make results of what was told: at least one, so that another round gets further."""
     starts = [record for record in told.records if "start" in record]
     ends = [record for record in told.records if "end" in record]
-    results = [_loaded(entries[end["end"]], start, end) for start, end in zip(starts, ends, strict=False)]
+    results = [_loaded(entries[end["end"]], end) for end in ends]
     if len(starts) > len(ends):
-        seconds = told.records[-1]["at"] - starts[-1]["at"]
-        return [*results, _failed(entries[len(results)], _how_it_died(told, timeout), seconds)]
+        at = len(results)
+        called = any(record.get("call") == at for record in told.records)
+        seconds = round(told.records[-1]["at"] - starts[-1]["at"], 3)
+        died = _result(entries[at], FAILED, _how_it_died(told, timeout))
+        return [*results, died._replace(seconds=seconds, called=called)]
     # Without a single start it is not a plugin that is at fault, and another round would do no better.
-    return results or [_failed(entry, _how_it_died(told, timeout), 0.0) for entry in entries]
+    return results or [_result(entry, FAILED, _how_it_died(told, timeout)) for entry in entries]
 
 
-def _loaded(entry: Entry, start: dict[str, Any], end: dict[str, Any]) -> ProbeResult:
-    seconds, errors = end["at"] - start["at"], end["errors"]
-    if not errors:
-        return _result(entry, OK, "", seconds)
-    status = NEEDS_DEVICE if missing_device("\n".join(errors)) else FAILED
-    return _result(entry, status, errors[0], seconds)
+def _loaded(entry: Entry, end: dict[str, Any]) -> ProbeResult:
+    errors, (seconds, *calling) = end["errors"], end["seconds"]
+    device = missing_device("\n".join(errors)) if errors else None
+    status = NEEDS_DEVICE if device else FAILED if errors else OK
+    return _result(entry, status, "".join(errors[:1]))._replace(
+        seconds=round(seconds, 3),
+        called=bool(calling),
+        call_seconds=round(sum(calling, 0.0), 3),
+        base_seconds=round(end["base_seconds"], 3),
+        memory=end["memory"],
+        peak=end["peak"],
+        effects=_redacted(end["effects"]),
+        nodes=list(device.nodes) if device else [],
+    )
 
 
-def _failed(entry: Entry, error: str, seconds: float) -> ProbeResult:
-    return _result(entry, FAILED, error, seconds)
+def _redacted(effects: dict[str, Any]) -> dict[str, Any]:
+    """Strike credentials out of names that plugins gave."""
+    lists = {kind: [process.redact(name) for name in names] for kind, names in effects.items() if type(names) is list}
+    return {**effects, **lists}
 
 
-def _result(entry: Entry, status: str, error: str, seconds: float) -> ProbeResult:
+def _result(entry: Entry, status: str, error: str) -> ProbeResult:
     return ProbeResult(
         group=entry.group,
         name=entry.name,
@@ -136,7 +161,6 @@ def _result(entry: Entry, status: str, error: str, seconds: float) -> ProbeResul
         plugin=entry.plugin,
         status=status,
         error=process.redact(error)[:_LONGEST],
-        seconds=round(seconds, 3),
     )
 
 

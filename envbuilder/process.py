@@ -12,12 +12,14 @@ from envbuilder.errors import CommandFailed
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
 _RUNNING: set[subprocess.Popen[str]] = set()
 _VARIABLES = re.compile(r"(?:[\w.-]*:)?\$\{\w+\}@|\$\{\w+\}(?::\$\{\w+\})?@|git@")
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+"""Of `prctl`."""
 
 
 class Result(NamedTuple):
@@ -117,9 +119,83 @@ def workers(count: int) -> Iterator[ThreadPoolExecutor]:
             raise
 
 
+def start(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int, stdin: int | None = None) -> int:
+    """Start a command that leads a session of its own, and return its id; whoever calls waits for it, by `os.waitpid`.
+
+    It is asked to end (SIGTERM) when this process dies, however that happens, where the system knows such. No thread
+    may run. Raise `OSError` for one that cannot be started.
+    """
+    import subprocess
+
+    child = subprocess.Popen(
+        list(command),
+        env=dict(env),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        close_fds=False,  # what we were given open it may be meant to have; what is ours closes itself
+        start_new_session=True,
+        preexec_fn=_ending_with(os.getpid()),  # noqa: PLW1509 (this is the only thread)
+    )
+    child.returncode = 0  # `subprocess` is not to wait for it
+    return child.pid
+
+
+def send(pid: int, number: int, *, to_group: bool = False) -> None:
+    """Send a signal to a process, or to the group that it leads; one that is gone is fine."""
+    try:
+        (os.killpg if to_group else os.kill)(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass  # macOS refuses what is a zombie; what another user became is that one's to end
+
+
+def end_with_parent() -> None:
+    """Be interrupted when the process that started this one dies, where the system knows such: nobody waits then."""
+    if call := _prctl():
+        call(_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, where the system knows such."""
+    if call := _prctl():
+        call(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _ending_with(parent: int) -> Callable[[], None] | None:
+    """Return what a child calls so that it is asked to end when `parent` dies; found before there is a child."""
+    call = _prctl()
+    if call is None:
+        return None
+
+    def set_death_signal() -> None:
+        call(_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # it has died already
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return set_death_signal
+
+
+def _prctl() -> Callable[..., int] | None:
+    import ctypes  # only a supervisor needs it
+
+    return getattr(ctypes.CDLL(None), "prctl", None)
+
+
 def become(command: Sequence[str], *, env: Mapping[str, str]) -> NoReturn:
     """Replace this process by `command`, found on the PATH of `env`; raise `OSError` when that cannot be."""
     os.execvpe(command[0], list(command), dict(env))
+
+
+def die_of(number: int) -> NoReturn:
+    """End as one that a signal ended; where that cannot be, as in a container's first process, with 128 and more."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # whose memory is of interest has ended already
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
 
 
 def _end(child: subprocess.Popen[str]) -> None:

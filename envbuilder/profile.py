@@ -68,7 +68,8 @@ class Generation(NamedTuple):
 
     `inputs` are the digests of what it was built from; `packages` are `[name, version, plugin, editable]`; `created`
     is an ISO 8601 time in UTC; `base` has `prefix`, `label`, `engine` and `engine_version`; `left_out` is optional
-    plugin → why; `state` is one of `STATES`.
+    plugin → why; `state` is one of `STATES`, `why` says what serving had to do with that and `judged` when, in UTC;
+    both are "" where nobody but a person judged.
     """
 
     number: int
@@ -83,6 +84,8 @@ class Generation(NamedTuple):
     packages: list[list[Any]]
     left_out: dict[str, str]
     reason: str
+    why: str = ""
+    judged: str = ""
 
 
 class Order(NamedTuple):
@@ -275,12 +278,12 @@ def rollback_target(profile: Profile) -> int | None:
         return None
 
 
-def mark(profile: Profile, number: int, *, state: str) -> None:
+def mark(profile: Profile, number: int, *, state: str, why: str = "", judged: str = "") -> None:
     """Set a generation's state, and that of all others that are the same set."""
     digest = read(profile, number).digest
     for generation in generations(profile):
         if generation.digest == digest:
-            rewrite(profile, generation._replace(state=state))
+            rewrite(profile, generation._replace(state=state, why=why, judged=judged))
 
 
 def is_on_disk(profile: Profile, generation: Generation) -> bool:

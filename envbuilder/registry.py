@@ -67,6 +67,19 @@ def wanted(config: Config) -> dict[str, list[Any]]:
     }
 
 
+def failures(profile: Profile) -> dict[str, str]:
+    """Say for which plugins a build failed since the current set was made, and why; empty where none did."""
+    said = notice.read(profile.layout)
+    if profile.name != DEFAULT or said is None or not said.has_failed or said.base_key != profile.base_key:
+        return {}
+    try:
+        with open(profile.layout.registry, encoding="utf-8") as stream:
+            rows = json.load(stream)["plugins"].values()
+        return {row["name"]: row["error"] for row in rows if "error" in row}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
 def keep(profile: Profile, generation: Generation, manifest: Manifest | None) -> None:
     """Write the registry that belongs to a generation, and the home's if that is about it.
 

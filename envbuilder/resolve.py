@@ -6,6 +6,7 @@ suit the base's own distributions, and a bound that one plugin ignores still bin
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from envbuilder import fs, stubs
 from envbuilder.answer import Answer, Question, Root, Unsolvable, ask, requirements_of, requirers
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_DISTRIBUTIONS
-from envbuilder.errors import Conflict, ResolutionError
+from envbuilder.errors import Conflict, ResolutionError, SourceError
 from envbuilder.inquiry import Inquiry, World, chain_to
 from envbuilder.lock import Lock, base_record
 from envbuilder.provided import package_of, provided_by
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from envbuilder.report import Reporter
     from envbuilder.stubs import Stub
     from envbuilder.uv import Uv
+
+
+_UNREACHED = re.compile(
+    r"Failed to fetch: `?(?P<url>[^\s`]+)`?\n\s*(error sending request|HTTP status server error|.*timed out)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,6 +192,8 @@ def _ask(case: Case, solved: Solved, conflicts: tuple[Conflict, ...] = ()) -> So
     answer = ask(case.uv, solved.question, case.scratch)
     if not isinstance(answer, Unsolvable):
         return replace(solved, answer=answer)
+    if unreached := _unreached(answer.words, solved.question):
+        raise unreached
     inquiry = Inquiry(
         uv=case.uv,
         question=solved.question,
@@ -195,6 +203,19 @@ def _ask(case: Case, solved: Solved, conflicts: tuple[Conflict, ...] = ()) -> So
         scratch=case.scratch,
     )
     raise ResolutionError((*conflicts, *explain(inquiry, answer.words)), base=case.base.prefix)
+
+
+def _unreached(words: str, question: Question) -> SourceError | None:
+    """Return the error for an index that does not answer: smaller questions would wait for it as long, one by one."""
+    found = _UNREACHED.search(words)
+    if not found:
+        return None
+    own = [root.plugin for root in question.roots if root.index and found["url"].startswith(root.index.url)]
+    cause = words.splitlines()[-1].strip()
+    return SourceError(
+        tuple((name, f"`{found['url']}` does not answer: {cause}") for name in own or ["index"]),
+        hint="`vpm-env doctor` looks at each index; `--offline` makes do with what is there",
+    )
 
 
 def _with_base_roots(case: Case, solved: Solved, shadowing: frozenset[str]) -> Solved:

@@ -13,9 +13,11 @@ from envbuilder.status import drifted
 from envbuilder.switching import chosen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from envbuilder.profile import Generation
+    from envbuilder.base import Base
+    from envbuilder.paths import Environment
+    from envbuilder.profile import Generation, Profile
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
 
@@ -27,7 +29,8 @@ _TORCHRUN_PYTHON = "PYTHON_EXEC"
 class Entered(NamedTuple):
     """A generation that this process holds, its overlay, and the variables of processes that run in it.
 
-    `base_folders` are where the base has interpreters and scripts.
+    `base_folders` are where the base has interpreters and scripts; `lease` is held as long as it is open, and None
+    where there is none. `without` are what was left out of the generation: then the overlay is another than its own.
     """
 
     profile: str
@@ -35,16 +38,25 @@ class Entered(NamedTuple):
     path: str
     variables: dict[str, str]
     base_folders: tuple[str, ...]
+    lease: int | None
+    without: tuple[str, ...] = ()
+
+    def leave(self) -> None:
+        """Give the lease back: no process runs in it any more."""
+        if self.lease is not None:
+            os.close(self.lease)
 
 
-def run(found: Scope, command: list[str], *, number: int | str | None, report: Reporter) -> NoReturn:
+def run(
+    found: Scope, command: list[str], *, number: int | str | None, report: Reporter, without: Sequence[str] = ()
+) -> NoReturn:
     """Become `command`, with the overlay's and the base's scripts on PATH and the overlay's lease held.
 
-    The generation is the current one where `number` is None; a text names it as `switching.named` reads it. Raise
-    `ProfileError` where there is none for this base as it is now.
+    The generation is the current one where `number` is None; a text names it as `switching.named` reads it. `without`
+    are plugins or packages to leave out. Raise `ProfileError` where there is none for this base as it is now.
     """
-    entered = enter(found, number=number, report=report)
-    become(_in_set(command, entered), env=entered.variables)
+    entered = enter(found, number=number, report=report, without=without)
+    become(in_set(command, entered), env=entered.variables)
 
 
 def become(command: list[str], *, env: Mapping[str, str]) -> NoReturn:
@@ -57,14 +69,18 @@ def become(command: list[str], *, env: Mapping[str, str]) -> NoReturn:
         raise UsageError(f"`{command[0]}` cannot be started: {error.strerror}") from None
 
 
-def enter(found: Scope, *, number: int | str | None, report: Reporter) -> Entered:
-    """Take the lease of a generation, the current one if `number` is None, and say what its processes need."""
+def enter(found: Scope, *, number: int | str | None, report: Reporter, without: Sequence[str] = ()) -> Entered:
+    """Take the lease of a generation, the current one if `number` is None, and say what its processes need.
+
+    What `without` and `VPM_ENV_WITHOUT` name is left out.
+    """
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
     profile = profile_of(found, base)
     generation = chosen(profile, number)
     path = found.layout.overlay(base.key, generation.digest)
+    lease = None
     try:
-        fs.hold_lease(os.path.join(path, overlay.LEASE))
+        lease = fs.hold_lease(os.path.join(path, overlay.LEASE))
     except FileNotFoundError:
         pass  # gc was faster; the next lines say so
     manifest = overlay.read(path)
@@ -74,14 +90,47 @@ def enter(found: Scope, *, number: int | str | None, report: Reporter) -> Entere
         )
     for change in drifted(manifest, base, generation.number):
         report.warn(f"the base has changed: {change}; `vpm-env build` makes a set for it")
-    variables = environment_for(path, base.scripts, f"{base.key}:{generation.digest}", found.env.variables)
+    entered = entered_at(path, lease, base, profile, generation, found.env)
+    if not without and not found.env.get("VPM_ENV_WITHOUT"):
+        return entered
+    return _without(entered, without, base, profile, found.env, report)
+
+
+def entered_at(
+    path: str, lease: int | None, base: Base, profile: Profile, generation: Generation, env: Environment
+) -> Entered:
+    """Say what processes need that run in the overlay at `path`, which is a generation's or made of one."""
+    pin = f"{base.key}:{os.path.basename(path)}"
+    variables = environment_for(path, base.scripts, pin, env.variables)
     folders = tuple(dict.fromkeys((base.scripts, os.path.dirname(base.python))))
     if chosen_python := variables.get(_TORCHRUN_PYTHON):
         variables[_TORCHRUN_PYTHON] = _counterpart(chosen_python, path, folders) or chosen_python
-    return Entered(profile.name, generation, path, variables, folders)
+    return Entered(profile.name, generation, path, variables, folders, lease)
 
 
-def _in_set(command: list[str], entered: Entered) -> list[str]:
+def _without(
+    whole: Entered, names: Sequence[str], base: Base, profile: Profile, env: Environment, report: Reporter
+) -> Entered:
+    """Enter a set that lacks what is named, in the place of the whole one."""
+    from envbuilder.leaving import enter_without  # as a rule nothing is left out
+
+    held, left = enter_without(profile, whole.generation, base, names, env=env, report=report)
+    if held is None:
+        return whole
+    whole.leave()
+    generation = whole.generation
+    report.note(f"generation {generation.number} ({generation.digest[:12]}) without {spelled(left.names)}")
+    entered = entered_at(held.path, held.lease, base, profile, generation, env)
+    return entered._replace(without=left.names)
+
+
+def spelled(names: Sequence[str]) -> str:
+    """Spell names in a sentence: `` `one`, `two` and `three` ``."""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def in_set(command: list[str], entered: Entered) -> list[str]:
     """Let what is the base's own start in the set: by its counterpart in the overlay, or by the overlay's python.
 
     Such are commands that are named by their path, and scripts that are no entry points, which the overlay has not.

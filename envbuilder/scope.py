@@ -19,6 +19,8 @@ from envbuilder.profile import DEFAULT, Profile
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from envbuilder.base import Base
 
 _CHOOSING = (b"base", b"profile", b"engine", b"{", b"---")
@@ -105,12 +107,25 @@ def home(options: Options, env: Environment) -> Layout:
     return layout
 
 
+def hand_over(layout: Layout, owners: Collection[int]) -> None:
+    """Give the home's folders to its owner, if that is one of `owners`, so that they can build there too."""
+    home = os.stat(layout.home)
+    if home.st_uid in owners:
+        below = [join(layout.cache, name) for name in fs.names_in(layout.cache)]
+        for path in (*_folders(layout), layout.flocks, layout.trash, layout.cache, *below):
+            fs.give_dir(path, home)
+
+
+def _folders(layout: Layout) -> tuple[str, ...]:
+    return (layout.store, layout.overlays, layout.profiles, layout.sources, layout.tmp)
+
+
 def make_home(layout: Layout) -> None:
     """Make the home where there is none; raise `HomeError` if that cannot be, or must not be.
 
     The `format` file comes first: it says whose the folders are.
     """
-    folders = (layout.store, layout.overlays, layout.profiles, layout.sources, layout.tmp)
+    folders = _folders(layout)
     if not os.path.exists(layout.format) or any(map(os.path.islink, (*folders, layout.trash))):
         from envbuilder.belongings import is_home  # as a rule there is one, and it is as it was made
 

@@ -5,34 +5,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import profile as profiles
+from envbuilder.completed import completed, completion
 from envbuilder.console import Table
+from envbuilder.finding_words import finding_rows
 from envbuilder.planning import ABSENT, signed_size, size_text
+from envbuilder.probe_words import noteworthy, probe_record, probed
 from envbuilder.revision import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from envbuilder.comparison import Changed, Comparison
+    from envbuilder.completed import Completed
     from envbuilder.console import Console
     from envbuilder.lock import LockedPackage
-    from envbuilder.manifest import Manifest, ProbeResult
+    from envbuilder.manifest import ProbeResult
     from envbuilder.profile import Generation
     from envbuilder.revision import Revision
 
 
-def show_generation(found: Revision, as_json: bool, console: Console) -> None:
-    """Show all that is known of one generation."""
+def show_generation(found: Revision, as_json: bool, console: Console, *, allow_lists: dict[str, str]) -> None:
+    """Show all that is known of one generation; `allow_lists` is variable → value for exactly that set."""
     if as_json:
-        console.json(_record(found))
+        console.json({**_record(found), "allow_lists": allow_lists})
         return
     console.data(f"{_named(found.generation)}{console.mark('good', _is_current(found))}")
-    for name, value in _lines(found):
+    allowing = (("allow-list", f"{name}={value}") for name, value in allow_lists.items())
+    for name, value in (*_lines(found), *allowing):
         console.data(f"{name + ':':<11} {value}")
     console.data("")
     console.table(
         Table(headings=("package", "version", "plugin", ">size", "source", "note"), rows=list(_packages(found)))
     )
-    points = list(_points(found.manifest)) if found.manifest else []
+    points = list(_points(found))
     if points:
         console.data("")
         console.table(Table(headings=("group", "entry point", "package", "probe"), rows=points))
@@ -49,7 +54,8 @@ def _is_current(found: Revision) -> str:
 def _lines(found: Revision) -> Iterator[tuple[str, str]]:
     generation = found.generation
     yield "made", f"{generation.created.replace('T', ' ')[:16]} by {generation.reason}"
-    yield "state", ", ".join([generation.state, *(["kept"] if generation.keep else [])])
+    judged = f": {generation.why} ({generation.judged.replace('T', ' ')[:16]})" if generation.why else ""
+    yield "state", ", ".join([generation.state + judged, *(["kept"] if generation.keep else [])])
     yield "config", generation.config
     yield "profile", f"{found.profile.name} for base {found.profile.base_key}"
     yield "base", generation.base.get("label", generation.base_key)
@@ -87,10 +93,10 @@ def _told(found: Revision) -> Iterator[tuple[str, str]]:
         yield "ignored", f"{plugin} ignores its bounds on {', '.join(names)}"
     for plugin, why in found.generation.left_out.items():
         yield "left out", f"{plugin}: {' '.join(why.split())}"
-    for finding in found.manifest.findings if found.manifest else ():
-        yield "warning", f"{finding.code}: {finding.what}: {finding.why}; {finding.way_forward}"
-    for name, value in (found.manifest.allow_lists if found.manifest else {}).items():
-        yield "allow-list", f"{name}={value}"
+    yield from finding_rows(found.manifest.findings if found.manifest else ())
+    for result in found.manifest.probe if found.manifest else ():
+        if noted := noteworthy(result):
+            yield "note", noted
 
 
 def _packages(found: Revision) -> Iterator[tuple[str, ...]]:
@@ -135,18 +141,21 @@ def _source(package: LockedPackage | None) -> str:
     return "local" if package.directory or package.archive else "index"
 
 
-def _points(manifest: Manifest) -> Iterator[tuple[str, ...]]:
-    results = {(result.group, result.name): result for result in manifest.probe}
+def _points(found: Revision) -> Iterator[tuple[str, ...]]:
+    for group, name, _, package, result, later in _tried(found):
+        yield group, name, package, probed(result, later)
+
+
+def _tried(found: Revision) -> Iterator[tuple[str, str, str, str, ProbeResult | None, Completed | None]]:
+    """Yield each entry point, its value and package, how it did when probed, and later where there is a device."""
+    manifest = found.manifest
+    if manifest is None:
+        return
+    results, known = {(result.group, result.name): result for result in manifest.probe}, completed(found.overlay)
     for group, entries in sorted(manifest.entry_points.items()):
-        for name, (_, package) in sorted(entries.items()):
-            yield group, name, package, _probed(results.get((group, name)))
-
-
-def _probed(result: ProbeResult | None) -> str:
-    if result is None:
-        return ""
-    said = f": {result.error}" if result.error else ""
-    return f"{result.status}, {result.seconds:.1f} s{said}"
+        for name, (value, package) in sorted(entries.items()):
+            result = results.get((group, name))
+            yield group, name, value, package, result, completion(result, known) if result else None
 
 
 def _record(found: Revision) -> dict[str, Any]:
@@ -158,6 +167,8 @@ def _record(found: Revision) -> dict[str, Any]:
         "current": profiles.current(found.profile) == generation.number,
         "on_disk": manifest is not None,
         "state": generation.state,
+        "why": generation.why,
+        "judged": generation.judged,
         "keep": generation.keep,
         "created": generation.created,
         "reason": generation.reason,
@@ -165,30 +176,27 @@ def _record(found: Revision) -> dict[str, Any]:
         "base": {"key": generation.base_key, **generation.base},
         "overlay": found.overlay,
         "packages": _package_records(found),
-        "entry_points": _point_records(manifest) if manifest else [],
+        "entry_points": _point_records(found),
         "facts": found.facts,
         "findings": [finding._asdict() for finding in manifest.findings] if manifest else [],
         "provided": manifest.provided if manifest else {},
         "ignored": manifest.ignored if manifest else {},
         "left_out": generation.left_out,
-        "allow_lists": manifest.allow_lists if manifest else {},
         "bytes": {"files": measured.files, "disk": measured.disk, "own": measured.own} if measured else None,
     }
 
 
-def _point_records(manifest: Manifest) -> list[dict[str, Any]]:
-    results = {(result.group, result.name): result for result in manifest.probe}
+def _point_records(found: Revision) -> list[dict[str, Any]]:
     return [
-        {"group": group, "name": name, "value": value, "package": package, "probe": _probe(results.get((group, name)))}
-        for group, entries in sorted(manifest.entry_points.items())
-        for name, (value, package) in sorted(entries.items())
+        {
+            "group": group,
+            "name": name,
+            "value": value,
+            "package": package,
+            "probe": probe_record(result, later) if result else None,
+        }
+        for group, name, value, package, result, later in _tried(found)
     ]
-
-
-def _probe(result: ProbeResult | None) -> dict[str, Any] | None:
-    if result is None:
-        return None
-    return {"status": result.status, "error": result.error, "seconds": round(result.seconds, 3)}
 
 
 def show_difference(found: Comparison, as_json: bool, console: Console) -> None:

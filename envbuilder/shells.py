@@ -10,7 +10,7 @@ from envbuilder.paths import template_path
 from envbuilder.running import become, enter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from envbuilder.report import Reporter
     from envbuilder.scope import Options, Scope
@@ -21,14 +21,14 @@ NAME = "VPM_ENV_SHELL_NAME"
 """The variable that has what its prompt says."""
 
 
-def shell(found: Scope, *, number: int | str | None, report: Reporter) -> NoReturn:
-    """Become the user's shell in generation `number`, or in the current one.
+def shell(found: Scope, *, number: int | str | None, report: Reporter, without: Sequence[str] = ()) -> NoReturn:
+    """Become the user's shell in generation `number`, or in the current one, `without` some plugins or packages.
 
     Its own start-up files are read first; what they do to PATH does not put the set out of sight. Raise `ProfileError`
     where there is no such set, `UsageError` for a shell that cannot be started.
     """
     outer = found.env
-    entered = enter(found, number=number, report=report)
+    entered = enter(found, number=number, report=report, without=without)
     name = f"{entered.profile}:{entered.generation.number}"
     if outer.get(MARK):
         report.note(f"this shell is inside one of {outer.get(NAME)}; `exit` goes back to that")

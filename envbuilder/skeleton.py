@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.paths import Environment, Layout
 
-FORMAT = 1
+FORMAT = 2
 ACTIVATORS = "bash,fish"
 PROMPT = "vpm-env"
 _LAYER = join(dirname(__file__), "_layer.py")
@@ -52,10 +52,8 @@ def skeleton(base: Base, layout: Layout, env: Environment) -> str:
 def _name(base: Base) -> str:
     """Name what a skeleton depends on; a changed base gets another."""
     scripts = sorted((name, value) for name, value in _base_scripts(base).items())
-    with open(_LAYER, "rb") as stream:
-        layer = stream.read().decode()
-    content = [FORMAT, layer, base.python, base.version, base.soabi, base.site_dirs, base.user_site, scripts]
-    content += [text.decode() for text in _allow(base).values()]
+    content = [FORMAT, base.python, base.version, base.soabi, base.site_dirs, base.user_site, scripts]
+    content += [[name, text.decode()] for name, text in _own_files(base).items()]
     return f"{base.key}-{sha256_of(content)[:12]}"
 
 
@@ -91,10 +89,10 @@ def _refine(path: str, base: Base, env: Environment) -> None:
         if not isfile(join(path, "bin", name)):
             fs.write_plain(join(path, "bin", name), script.encode(), mode=0o755)
     fs.write_plain(join(farm, "_vpm_env.pth"), b"import _vpm_env_layer\n")
-    modules = {"_vpm_env_layer.py": _baked_layer(base).encode(), **_allow(base)}
-    for name, text in modules.items():
+    for name, text in _own_files(base).items():
+        fs.make_dirs(dirname(join(farm, name)))
         fs.write_plain(join(farm, name), text)
-    paths = [join(farm, name) for name in modules]
+    paths = [join(farm, name) for name in _own_files(base) if name.endswith(".py")]
     process.check([base.python, "-I", "-S", "-B", "-c", _COMPILE, *paths], env=env.variables)
     _write_config(join(path, "pyvenv.cfg"), base)
     fs.remove(join(path, ".gitignore"))
@@ -102,6 +100,8 @@ def _refine(path: str, base: Base, env: Environment) -> None:
 
 
 def _baked_layer(base: Base) -> str:
+    from envbuilder.hook_files import engine_names
+
     with open(_LAYER, encoding="utf-8") as stream:
         text = stream.read()
     own_dirs = tuple(folder for folder in base.site_dirs if folder != base.user_site)
@@ -109,19 +109,18 @@ def _baked_layer(base: Base) -> str:
         ('BASE_SITE_DIRS: "tuple[str, ...]" = ()', f"BASE_SITE_DIRS = {own_dirs!r}"),
         ("BASE_USER_SITE = False", f"BASE_USER_SITE = {bool(base.user_site)}"),
         ('BASE_KEY = ""', f"BASE_KEY = {base.key!r}"),
-        ("ALLOWS = False", f"ALLOWS = {bool(_allow(base))}"),
+        ("ALLOWS = False", f"ALLOWS = {not base.engine.loads_unlisted}"),
+        ('ENGINE_NAMES: "tuple[str, ...]" = ()', f"ENGINE_NAMES = {engine_names(base)!r}"),
     ):
         text = text.replace(name, value, 1)
     return text
 
 
-def _allow(base: Base) -> dict[str, bytes]:
-    """Return the module that sets the engine's allow-list, by its file's name, where the engine has need of it."""
-    if base.engine.loads_unlisted:
-        return {}
-    from envbuilder.hook_files import ALLOW, allow_module  # what few bases need
+def _own_files(base: Base) -> dict[str, bytes]:
+    """Return what is ours: the layer, the guard, and what sets the engine's allow-list; path → content."""
+    from envbuilder import hook_files  # only a whole build makes skeletons
 
-    return {ALLOW: allow_module(base.engine)}
+    return {"_vpm_env_layer.py": _baked_layer(base).encode(), **hook_files.overlay_sources(base)}
 
 
 def _relocate(scripts: str, path: str) -> None:

@@ -57,7 +57,8 @@ class HookStatus:
 
     `installed` says that its interpreter imports one when it starts. `version`, `home`, `profile`, `prefix` and
     `base_key` are what stands in it ("" where that cannot be read), `auto` is its policy for builds before an engine's
-    start, "" for none; `problems` are reasons to install it again.
+    start, "" for none; `rollback_after` and `good_after` are as in `Settings`; `problems` are reasons to install it
+    again.
     """
 
     folder: str
@@ -70,6 +71,8 @@ class HookStatus:
     trust_owner: tuple[int, ...] = ()
     trust_home: bool = False
     auto: str = ""
+    rollback_after: int = 0
+    good_after: float = 0.0
     problems: tuple[str, ...] = ()
 
     @property
@@ -84,7 +87,9 @@ class HookStatus:
             return f"not installed in `{self.folder}`"
         told = f"{self.version} in `{self.folder}`, for profile `{self.profile}` of `{self.home}`"
         auto = (f"builds before an engine's start, and if that fails: {self.auto}",) if self.auto else ()
-        return "; ".join((told, *auto, *self.problems))
+        starts = f"goes back after {self.rollback_after} failed starts, of less than {self.good_after:g} s"
+        loops = (starts,) if self.rollback_after else ()
+        return "; ".join((told, *auto, *loops, *self.problems))
 
 
 def install(
@@ -96,9 +101,11 @@ def install(
     trust_owner: tuple[int, ...] = (),
     trust_home: bool = False,
     auto: str = "",
+    rollback_after: int = 0,
+    good_after: float = 0.0,
 ) -> Installed:
     """Write the hook into the base, over an older one (see `Settings`); raise `BaseError` where that must not be."""
-    settings = Settings(layout.home, profile, command, trust_owner, trust_home, auto)
+    settings = Settings(layout.home, profile, command, trust_owner, trust_home, auto, rollback_after, good_after)
     _require_writable(base)
     _require_trusted(base, settings)
     try:
@@ -118,9 +125,11 @@ def show(
     trust_owner: tuple[int, ...] = (),
     trust_home: bool = False,
     auto: str = "",
+    rollback_after: int = 0,
+    good_after: float = 0.0,
 ) -> dict[str, str]:
     """Return every text that `install` writes, by its path."""
-    settings = Settings(layout.home, profile, command, trust_owner, trust_home, auto)
+    settings = Settings(layout.home, profile, command, trust_owner, trust_home, auto, rollback_after, good_after)
     texts = {**files.sources(base, settings), **files.metadata(base), PTH: LINE}
     return {join(base.purelib, name): text.decode() for name, text in texts.items()}
 
@@ -166,6 +175,8 @@ def inspect(base: Base) -> HookStatus:
         trust_owner=tuple(known.get("OWNERS", ())[1:]),
         trust_home=bool(known.get("TRUST_HOME")),
         auto=str(known.get("AUTO", "")),
+        rollback_after=int(known.get("ROLLBACK_AFTER") or 0),
+        good_after=float(known.get("GOOD_AFTER") or 0),
         problems=tuple(_problems(base, known)),
     )
 

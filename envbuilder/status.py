@@ -5,29 +5,27 @@ The answer is not computed but asked for: the base's interpreter is started, and
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from envbuilder import overlay, process, startup
+from envbuilder import overlay, registry, startup
 from envbuilder import profile as profiles
+from envbuilder.allowed import listed_in
 from envbuilder.base import describe
+from envbuilder.completed import completed
 from envbuilder.planning import counted
+from envbuilder.prospect import prospect
 from envbuilder.scope import profile_of
 from envbuilder.unchanged import file_digest
 
 if TYPE_CHECKING:
+    from envbuilder.allowed import Listing
     from envbuilder.base import Base
+    from envbuilder.completed import Completed
     from envbuilder.manifest import Manifest
     from envbuilder.profile import Generation, Profile
+    from envbuilder.prospect import Gets, NextBuild, Prospect
     from envbuilder.scope import Scope
-
-_ASK = (
-    "import json, sys\n"
-    "hook = sys.modules.get('_vpm_env_hook')\n"
-    "names = ('state', 'reason', 'digest', 'generation')\n"
-    "print(json.dumps(hook and {name: getattr(hook, name, None) for name in names}))\n"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +33,17 @@ class Status:
     """What is the case for one profile and base.
 
     `active` says whether a new engine process of the base would get generation `current`; `why_not` and `way_forward`
-    are sentences where it would not. `drift` are base facts that changed under the current set.
+    are sentences where it would not. `gets` is the set that it gets in any case (None: none), and `builds_first` the
+    build that comes before the next start of an engine. `drift` are base facts that changed under the current set,
+    `completed` is what was found out of its entry points where there is a device, `failed` says which plugins the last
+    build failed for, and why. `listing` is what the engine loads of the set.
     """
 
     active: bool
     why_not: str
     way_forward: str
+    gets: Gets | None
+    builds_first: NextBuild | None
     base: Base
     profile: Profile
     config_file: str | None
@@ -52,6 +55,20 @@ class Status:
     manifest: Manifest | None
     drift: tuple[str, ...]
     rollback_target: int | None
+    completed: dict[tuple[str, str], Completed]
+    failed: dict[str, str]
+    listing: Listing | None
+
+    @property
+    def headline(self) -> str:
+        """Answer in one sentence what a new engine process gets."""
+        if self.active and self.current:
+            return f"a new engine process gets generation {self.current.number} ({self.current.digest[:12]})"
+        if self.builds_first:
+            return f"the next start of an engine builds a set first: {self.why_not}"
+        if self.gets:
+            return f"a new engine process gets another set: {self.why_not}"
+        return f"a new engine process does not get a set: {self.why_not}"
 
 
 def status(found: Scope) -> Status:
@@ -63,12 +80,14 @@ def status(found: Scope) -> Status:
     manifest = overlay.get(found.layout, base.key, current.digest) if current else None
     newest = profiles.newest(profile)
     hook = startup.inspect(base)
-    drift = drifted(manifest, base, current.number) if manifest and current else ()
-    why_not, way_forward = _verdict(found, base, profile, current, manifest, hook)
+    found_out = prospect(found, base, hook)
+    why_not, way_forward = _verdict(found, base, profile, current, manifest, found_out)
     return Status(
         active=not why_not,
         why_not=why_not,
         way_forward=way_forward,
+        gets=found_out.gets if found_out else None,
+        builds_first=found_out.builds_first if found_out else None,
         base=base,
         profile=profile,
         config_file=found.config_file,
@@ -78,9 +97,18 @@ def status(found: Scope) -> Status:
         held=profiles.order(profile).held,
         hook=hook.text,
         manifest=manifest,
-        drift=drift,
+        drift=drifted(manifest, base, current.number) if manifest and current else (),
         rollback_target=profiles.rollback_target(profile),
+        completed=completed(found.layout.overlay(base.key, current.digest)) if current else {},
+        failed=_failed(profile, current),
+        listing=listed_in(found.env, manifest, base, guarded=hook.installed) if manifest else None,
     )
+
+
+def _failed(profile: Profile, current: Generation | None) -> dict[str, str]:
+    """Say what failed since the current set was made; what is left out of that is another matter."""
+    known = current.left_out if current else {}
+    return {name: why for name, why in registry.failures(profile).items() if known.get(name) != why}
 
 
 def drifted(manifest: Manifest, base: Base, number: int) -> tuple[str, ...]:
@@ -99,45 +127,64 @@ def _verdict(
     profile: Profile,
     current: Generation | None,
     manifest: Manifest | None,
-    hook: startup.HookStatus,
+    told: Prospect | None,
 ) -> tuple[str, str]:
     """Say why a new engine process would not get the current set and what to do; two empty strings if it would."""
-    if current is None:
-        return _nothing_current(profile, base)
-    if manifest is None:
+    if told and not told.is_about(profile):
+        return _elsewhere(found, profile, told)
+    if current is None and not (told and told.gets):
+        why, way = _nothing_current(profile, base)
+        return why, "`vpm-env build` does so now" if told and told.builds_first else way
+    if current and manifest is None:
         return (f"the overlay of generation {current.number} is missing or damaged", "run `vpm-env build --force`")
-    if lost := profiles.lost_packages(profile, current):
+    if current and (lost := profiles.lost_packages(profile, current)):
         return f"a store that lent {counted(len(lost), 'package')} of it is gone", "run `vpm-env build`"
-    if not hook.installed:
+    return _of_hook(found, current, told)
+
+
+def _of_hook(found: Scope, current: Generation | None, told: Prospect | None) -> tuple[str, str]:
+    """Say why the hook of this home and profile does not activate what is current there."""
+    if told is None:
         way = "run `vpm-env hook install`, or start the engine with `vpm-env run -- COMMAND`"
         return "the base has no start-up hook", way
-    answer = ask_hook(found, base)
-    if answer is None:
+    if told.state is None:
         return "the hook in the base did not run", "run `vpm-env hook install` again"
-    if answer["state"] != "active":
-        return str(answer["reason"] or answer["state"]), _way_forward(str(answer["state"]))
-    if answer["digest"] != current.digest:
-        return _another_set(found, profile, hook, str(answer["digest"]))
+    if told.gets is None:
+        return told.reason, _way_forward(told.state)
+    if current is None or told.gets.digest != current.digest:
+        return _another_set(found, told.gets.digest)
     return "", ""
 
 
-def _another_set(found: Scope, profile: Profile, hook: startup.HookStatus, digest: str) -> tuple[str, str]:
-    """Say why the hook activates another set than the current one of this home and profile."""
-    if (hook.home, hook.profile) != (profile.layout.home, profile.name):
-        why = f"the hook in the base is for the profile `{hook.profile}` of `{hook.home}`"
-        return why, "run `vpm-env hook install` for this one, or start the engine with `vpm-env run -- COMMAND`"
+def _another_set(found: Scope, digest: str) -> tuple[str, str]:
+    """Say what in this environment makes the hook activate another set than the current one."""
+    if found.env.get("VPM_ENV_WITHOUT") and not found.env.get("VPM_ENV_PIN"):
+        return f"`VPM_ENV_WITHOUT` leaves out some of it ({digest[:12]})", "unset `VPM_ENV_WITHOUT`"
     pinned = " by `VPM_ENV_PIN`" if found.env.get("VPM_ENV_PIN") else ""
     return f"this environment is pinned{pinned} to another set ({digest[:12]})", "unset `VPM_ENV_PIN`"
 
 
-def ask_hook(found: Scope, base: Base) -> dict[str, Any] | None:
-    """Start the base's interpreter in this environment and return what its hook says; None if there is no hook."""
-    result = process.run([base.python, "-B", "-c", _ASK], env=found.env.variables, timeout=60)
-    try:
-        answer = json.loads(result.stdout.strip().splitlines()[-1])
-    except (ValueError, IndexError):
-        return None
-    return dict(answer) if answer else None
+def _elsewhere(found: Scope, profile: Profile, told: Prospect) -> tuple[str, str]:
+    """Say what engines get of the home and profile that the hook is for, and what to do."""
+    theirs = told.profile
+    has = f"from which {told.gets.label} comes" if told.gets else f"which gives none: {told.reason}"
+    why = (
+        f"the hook in the base is for the profile `{theirs.name}` of `{theirs.layout.home}`, {has}; "
+        f"this is about `{profile.name}` of `{profile.layout.home}`{_named(found, profile, told)}"
+    )
+    name = "" if theirs.name == profile.name else f" --profile {theirs.name}"
+    return why, (
+        f"`vpm-env status --home {theirs.layout.home}{name}` is about what engines get; to change that, run "
+        "`vpm-env hook install` for this one, or start the engine with `vpm-env run -- COMMAND`"
+    )
+
+
+def _named(found: Scope, profile: Profile, told: Prospect) -> str:
+    """Name the variable that chose this home, which the hook does not read."""
+    variables = () if found.options.home else ("VPM_ENV_HOME", "VLLM_PLUGIN_REGISTRY_DIR")
+    variable = next(filter(found.env.get, variables), "")
+    is_elsewhere = told.profile.layout.home != profile.layout.home
+    return f", which `{variable}` names; the hook does not read that" if variable and is_elsewhere else ""
 
 
 def _nothing_current(profile: Profile, base: Base) -> tuple[str, str]:

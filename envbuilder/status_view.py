@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from envbuilder.build_view import finding_line, said_of
+from envbuilder.build_view import said_of
+from envbuilder.completed import completion
+from envbuilder.finding_words import finding_rows
 from envbuilder.planning import counted
+from envbuilder.probe_words import named_record, state
 from envbuilder.registry import warning_of_manager
 from envbuilder.views import generation_record
 
 if TYPE_CHECKING:
+    from envbuilder.allowed import Listing
     from envbuilder.console import Console
     from envbuilder.profile import Generation
+    from envbuilder.prospect import NextBuild
     from envbuilder.status import Status
 
 
@@ -20,18 +26,16 @@ def show_status(found: Status, as_json: bool, console: Console) -> None:
     if as_json:
         console.json(_status_record(found))
         return
-    current = found.current
-    if found.active and current:
-        console.data(
-            console.mark("good", f"a new engine process gets generation {current.number} ({current.digest[:12]})")
-        )
-    else:
-        console.data(console.mark("error", f"a new engine process does not get a set: {found.why_not}"))
+    console.data(console.mark(_weight(found), found.headline))
     console.data("")
     for name, value in _status_lines(found):
         console.data(f"{name + ':':<10} {value}")
     if found.way_forward:
         console.hint(found.way_forward)
+
+
+def _weight(found: Status) -> str:
+    return "good" if found.active else "warning" if found.builds_first else "error"
 
 
 def _status_lines(found: Status) -> list[tuple[str, str]]:
@@ -48,22 +52,47 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
         lines.append(("held", f"generation {found.newest.number} was rolled back; a changed config ends the hold"))
     if found.rollback_target is not None:
         lines.append(("rollback", f"would go to generation {found.rollback_target}"))
+    if found.builds_first:
+        lines.append(("next start", _next_start(found.builds_first)))
+    lines += [("failed", _failure(name, why)) for name, why in found.failed.items()]
     lines += [("drift", change) for change in found.drift]
     lines += [("warning", line) for line in _warnings(found)]
     if found.manifest and found.current:
         lines += [("note", line) for line in said_of(found.manifest.provided, found.manifest.ignored)]
         lines += [("left out", f"{plugin}: {why}") for plugin, why in found.current.left_out.items()]
-        lines += [("warning", finding_line(finding)) for finding in found.manifest.findings]
+        lines += finding_rows(found.manifest.findings)
         lines += [
-            ("probe", f"{result.name}: {result.status}") for result in found.manifest.probe if result.status != "ok"
+            ("probe", state(result, completion(result, found.completed)))
+            for result in found.manifest.probe
+            if result.status != "ok"
         ]
-        lines += [("allow-list", f"{name}={value}") for name, value in found.manifest.allow_lists.items()]
+        lines += [("allow-list", f"{name}={value}") for name, value in _allow_lists(found).items()]
     return lines
 
 
+def _failure(plugin: str, why: str) -> str:
+    return f"the last build, for `{plugin}`: {' '.join(why.split())}"
+
+
+def _next_start(build: NextBuild) -> str:
+    return f"builds first from `{build.config}`: {build.why}; if that fails: {build.policy}"
+
+
+def _allow_lists(found: Status) -> dict[str, str]:
+    return found.listing.settings if found.listing else {}
+
+
 def _warnings(found: Status) -> list[str]:
-    """Say what else in the base loads plugins."""
-    return list(filter(None, [warning_of_manager(found.base)]))
+    """Say what else in the base loads plugins, and what this environment keeps from loading."""
+    return list(filter(None, [warning_of_manager(found.base), _warning_of_list(found.listing)]))
+
+
+def _warning_of_list(listing: Listing | None) -> str:
+    if listing is None or not listing.left_out:
+        return ""
+    names = ", ".join(f"`{name}`" for name in listing.left_out)
+    does = "an engine that is started here does not load them"
+    return f"{listing.variable} is set and leaves out {names}: {does}; set it to `{listing.value}`"
 
 
 def _current_line(current: Generation) -> str:
@@ -79,6 +108,9 @@ def _status_record(found: Status) -> dict[str, Any]:
         "active": found.active,
         "why_not": found.why_not,
         "way_forward": found.way_forward,
+        "gets": asdict(found.gets) if found.gets else None,
+        "builds_first": asdict(found.builds_first) if found.builds_first else None,
+        "failed": found.failed,
         "base": {
             "key": found.base.key,
             "prefix": found.base.prefix,
@@ -97,7 +129,13 @@ def _status_record(found: Status) -> dict[str, Any]:
         "rollback_target": found.rollback_target,
         "drift": list(found.drift),
         "warnings": _warnings(found),
-        "allow_lists": found.manifest.allow_lists if found.manifest else {},
+        "allow_lists": _allow_lists(found),
         "provided": found.manifest.provided if found.manifest else {},
         "ignored": found.manifest.ignored if found.manifest else {},
+        "probe": [
+            named_record(result, completion(result, found.completed))
+            for result in (found.manifest.probe if found.manifest else ())
+            if result.status != "ok"
+        ],
+        "findings": [finding._asdict() for finding in found.manifest.findings] if found.manifest else [],
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from os.path import dirname, isdir, join, relpath
 from typing import TYPE_CHECKING
 
+from envbuilder.codes import ERROR, WARNING
 from envbuilder.errors import Finding
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     from envbuilder.package import Package
 
-ERROR = "error"
-WARNING = "warning"
+__all__ = ["ERROR", "WARNING", "Subject", "import_name", "is_init", "top_name"]
+
 _NEVER_IMPORTED = frozenset({"__pycache__", "__init__", "__main__"})
 
 

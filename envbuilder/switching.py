@@ -45,7 +45,7 @@ def rollback(
             _require(profile, to)
         after = profiles.rollback_order(profile, to)
         target = profiles.read(profile, after[-1])
-        rebuilt = _ensure(profile, target, rebuild)
+        rebuilt = ensure(profile, target, rebuild)
         if bad:
             profiles.mark(profile, left.number, state="bad")
         profiles.switch(profile, target.number, verb="rollback", hold=True, after=after)
@@ -59,7 +59,7 @@ def switch(
     with profiles.changing(profile, wait=wait, on_wait=wait_told):
         before = _current(profile)
         target = _require(profile, number)
-        rebuilt = _ensure(profile, target, rebuild)
+        rebuilt = ensure(profile, target, rebuild)
         profiles.switch(profile, number, verb="switch", hold=True)
         return Switched(target, before, rebuilt, _editable_notes(target))
 
@@ -161,7 +161,7 @@ def _nothing(profile: Profile) -> tuple[str]:
     return (f"nothing is current in the profile `{profile.name}`",)
 
 
-def _ensure(profile: Profile, generation: Generation, rebuild: Rebuild) -> bool:
+def ensure(profile: Profile, generation: Generation, rebuild: Rebuild) -> bool:
     """See to it that the generation's overlay is on disk; tell whether it had to be rebuilt."""
     if profiles.is_on_disk(profile, generation):
         profiles.point(profile, generation)

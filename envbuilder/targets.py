@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envbuilder.subject import import_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from envbuilder.base import Base
     from envbuilder.subject import Subject
@@ -79,17 +79,21 @@ class Modules:
         found = [hit for folder in self._parents(dotted) for hit in self._listing(folder).get(_last(dotted), ())]
         return _module(found) if found else None
 
-    def missing(self, target: Target) -> Missing | None:
-        """Say what of `target` is not there; None where all of it is, or may be."""
+    def missing(self, target: Target, taken: Collection[Target] = ()) -> Missing | None:
+        """Say what of `target` is not there; None where all of it is, or may be.
+
+        What other entry points name (`taken`) was not meant by this one.
+        """
         module = self.find(target.module)
         if module is None:
-            near = get_close_matches(target.module, self._relatives(target.module), n=1)
+            free = [name for name in self._relatives(target.module) if Target(name, target.attributes) not in taken]
+            near = get_close_matches(target.module, free, n=1)
             return Missing(f"there is no module `{target.module}`", _value(near[0], target.attributes) if near else "")
         if not target.attributes or not module.source:
             return None
-        return self._missing_attribute(target, module)
+        return self._missing_attribute(target, module, taken)
 
-    def _missing_attribute(self, target: Target, module: Module) -> Missing | None:
+    def _missing_attribute(self, target: Target, module: Module, taken: Collection[Target]) -> Missing | None:
         source = _read(module.source)
         tree = None if _is_plainly_there(source, target.attributes) else _parsed(source)
         absent = _absent(tree, target.attributes) if tree else None
@@ -98,10 +102,12 @@ class Modules:
         known, names = absent
         owner = ".".join((target.module, *target.attributes[:known]))
         what = f"`{owner}` has no `{target.attributes[known]}`"
-        if elsewhere := None if known else self._binding(target):
+        if elsewhere := None if known else self._binding(target, taken):
             return Missing(what, _value(elsewhere, target.attributes))
-        near = get_close_matches(target.attributes[known], sorted(names), n=1)
-        meant = (*target.attributes[:known], *near)
+        inner = target.attributes[:known]
+        free = [name for name in sorted(names) if Target(target.module, (*inner, name)) not in taken]
+        near = get_close_matches(target.attributes[known], free, n=1)
+        meant = (*inner, *near)
         return Missing(what, _value(target.module, meant) if near else "")
 
     def unresolved(self, dotted: str) -> list[str]:
@@ -115,18 +121,23 @@ class Modules:
         imported = dict.fromkeys(_imported(tree)) if tree else {}
         return [name for name in imported if not self._is_there(name)]
 
+    def tree(self, dotted: str) -> ast.Module | None:
+        """Parse the module called `dotted`; None where it is not there, or cannot be read."""
+        module = self.find(dotted)
+        return _parsed(_read(module.source)) if module and module.source else None
+
     def _is_there(self, name: str) -> bool:
         return name.replace("_", "-").lower() in self._base.distributions or self.find(name) is not None
 
-    def _binding(self, target: Target) -> str | None:
-        """Find another module of the same package that plainly has what `target` names."""
+    def _binding(self, target: Target, taken: Collection[Target]) -> str | None:
+        """Find another module of the same package that plainly has what `target` names, and is not `taken` for it."""
         for subject in self._holders.get(target.module.partition(".")[0], ()):
             tops = sorted(name for name, holders in self._holders.items() if subject in holders)
             inner = (
                 f"{top}.{name}" for top in tops for folder in subject.folders(top) for name in self._listing(folder)
             )
             for dotted in (*tops, *inner):
-                module = self.find(dotted)
+                module = None if Target(dotted, target.attributes) in taken else self.find(dotted)
                 if module and module.source and _is_plainly_there(_read(module.source), target.attributes):
                     return dotted
         return None

@@ -7,7 +7,6 @@ package everywhere.
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from dataclasses import dataclass
 from os.path import isdir, isfile, join
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from envbuilder import elf, fs
+from envbuilder import compiled, fs
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
 from envbuilder.names import is_name, normalized
@@ -23,8 +22,10 @@ from envbuilder.package import Package, PackageFile
 from envbuilder.record import UNHASHED, check_record, is_bytecode, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from importlib.metadata import Distribution
+
+    from envbuilder.compiled import Library
 
 INSTALLER = b"vpm-env\n"
 _ROOMS = ("lib", "bin", "data", "include")
@@ -33,7 +34,8 @@ _PREFIX_OF = {"lib": "", "bin": "../../../bin/", "data": "../../../", "include":
 _DROPPED = (*UNHASHED, "REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json")
 _PYTHON_LINE = re.compile(rb"#!\s*(?:\S*/env\s+(?:-S\s+)?)?\"?(?:[^\s\"]*/)?pythonw?[\d.]*\"?(?=\s|$)")
 _SHELL_LINES = re.compile(rb"#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
-_SHARED_OBJECT = re.compile(r"\.so(\.[\w.]+)?$")
+_OUT_OF_OVERLAY = "../../../.."
+"""Seen from an overlay's site-packages."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +86,7 @@ def describe(
 ) -> Package:
     """Write SOURCES.txt, take the rights to write from all files, and describe the tree as a package."""
     _write_sources(target, found.dist_info, entry_points, editable or {})
+    libraries = compiled.found_in(target)
     return Package.of(
         _files(target),
         name=found.name,
@@ -92,8 +95,9 @@ def describe(
         entry_points=entry_points,
         requires=requires,
         editable=editable or {},
-        physical=tuple(sorted({*physical, *_physical(join(target, "lib"))})),
+        physical=tuple(sorted({*physical, *_physical(join(target, "lib"), libraries)})),
         source=source,
+        compiled=compiled.to_rows(libraries),
     )
 
 
@@ -221,21 +225,22 @@ def _files(target: str) -> Iterator[PackageFile]:
                 yield PackageFile(path=f"{room}/{inner}", mode=mode, size=status.st_size, sha256=sha256_file(path))
 
 
-def _physical(lib: str) -> set[str]:
+def _physical(lib: str, libraries: Iterable[Library]) -> set[str]:
     """Name the directories that must stay real in an overlay: those of libraries that look for another package's."""
     found: set[str] = set()
-    for path in walk(lib):
-        folder = posixpath.dirname(path)
-        if folder and folder not in found and _SHARED_OBJECT.search(path) and _looks_outside(lib, folder, path):
-            parts = folder.split("/")
+    for library in libraries:
+        if library.is_in_lib and library.folder and library.folder not in found and _looks_outside(lib, library):
+            parts = library.folder.split("/")
             found |= {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}
     return found
 
 
-def _looks_outside(lib: str, folder: str, path: str) -> bool:
-    for entry in elf.runpaths(join(lib, path)):
-        relative = re.sub(r"^\$(ORIGIN|\{ORIGIN\})", folder, entry)
-        aim = posixpath.normpath(relative)
-        if relative != entry and not aim.startswith(".") and not isdir(join(lib, aim)):
+def _looks_outside(lib: str, library: Library) -> bool:
+    """Tell whether a RUNPATH leads to what another package may have: below site-packages, or below the overlay."""
+    for entry in library.searched:
+        aim = compiled.from_origin(entry, library.folder)
+        if aim is None or aim.startswith(_OUT_OF_OVERLAY):
+            continue
+        if aim.startswith("..") or not isdir(join(lib, aim)):
             return True
     return False

@@ -73,9 +73,10 @@ class Uv:
 
     def run(self, args: Sequence[str], *, cwd: str, timeout: float | None = None) -> process.Result:
         """Run uv on `args` in `cwd`, which should hold nothing but what is passed to it."""
-        command = [self.binary, *_FLAGS, *(["--offline"] if self.offline else []), *args]
-        if self.no_index and any(tuple(args[: len(words)]) == words for words in _ASKS_INDEXES):
-            command.append("--no-index")
+        words = next((words for words in _ASKS_INDEXES if tuple(args[: len(words)]) == words), ())
+        none = ("--no-index",) if self.no_index and words and "--no-index" not in args else ()
+        offline = ("--offline",) if self.offline else ()
+        command = [self.binary, *_FLAGS, *offline, *words, *none, *args[len(words) :]]  # behind a `--` are no options
         return process.run(command, env=self.variables, cwd=cwd, timeout=timeout, secrets=self.secrets)
 
     def for_plugin(self, plugin: str) -> Uv:

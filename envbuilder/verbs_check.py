@@ -1,8 +1,8 @@
-"""The verb that asks several bases about one config."""
+"""The verbs that say what would go wrong, and switch nothing: of a config on several bases, and of a set."""
 
 from __future__ import annotations
 
-from envbuilder.arguments import Call, Run, json_only
+from envbuilder.arguments import Call, Run, generation, json_only
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,4 +25,26 @@ def _check(call: Call) -> int:
     return 0 if all(entry.fits for entry in checked) else 1
 
 
-RUNS = {"check": Run(_takes_check, _check, repeated=frozenset({"--base"}))}
+def _takes_audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "generation", nargs="?", type=generation, metavar="N", help="of generation N (default: current)"
+    )
+    parser.add_argument("--strict", action="store_true", help="end with 1 for warnings too")
+    json_only(parser)
+
+
+def _audit(call: Call) -> int:
+    from envbuilder.audit_view import show_audit
+    from envbuilder.inspection import inspect
+    from envbuilder.scope import scope
+
+    found = inspect(scope(call.options, call.env), call.arguments.generation)
+    show_audit(found, call.arguments.json, call.console)
+    told = {finding.severity for finding in found.findings if not finding.accepted}
+    return 1 if "error" in told or (told and call.arguments.strict) else 0
+
+
+RUNS = {
+    "audit": Run(_takes_audit, _audit),
+    "check": Run(_takes_check, _check, repeated=frozenset({"--base"})),
+}

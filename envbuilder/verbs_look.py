@@ -23,9 +23,26 @@ def _show(call: Call) -> int:
     from envbuilder.scope import profile_of, scope
     from envbuilder.set_views import show_generation
 
-    profile = profile_of(scope(call.options, call.env))
-    show_generation(revision(profile, call.arguments.generation), call.arguments.json, call.console)
+    scoped = scope(call.options, call.env)
+    found = revision(profile_of(scoped), call.arguments.generation)
+    show_generation(found, call.arguments.json, call.console, allow_lists=_allow_lists(scoped, found))
     return 0
+
+
+def _allow_lists(scoped: Scope, found: Revision) -> dict[str, str]:
+    """Return the allow-list for a set; without the hook's guard where the base does not start any more."""
+    from envbuilder import startup
+    from envbuilder.allowed import listed_in
+    from envbuilder.base import describe
+    from envbuilder.errors import BaseError
+
+    if found.manifest is None:
+        return {}
+    try:
+        base = describe(scoped.interpreter, scoped.layout, scoped.env, engine=scoped.engine)
+    except BaseError:
+        return found.manifest.allow_lists
+    return listed_in(scoped.env, found.manifest, base, guarded=startup.inspect(base).installed).settings
 
 
 def _takes_diff(parser: argparse.ArgumentParser) -> None:
@@ -100,13 +117,12 @@ def _takes_plugins(parser: argparse.ArgumentParser) -> None:
 
 def _plugins(call: Call) -> int:
     from envbuilder import startup
-    from envbuilder.allowed import listing
+    from envbuilder.allowed import listed_in
     from envbuilder.plugin_views import show_listing
     from envbuilder.revision import manifest_of
 
     _, base, found = _chosen(call)
-    present = call.env.variables.get(base.engine.allow_list) if base.engine.allow_list else None
-    listed = listing(manifest_of(found), base, present, guarded=startup.inspect(base).installed)
+    listed = listed_in(call.env, manifest_of(found), base, guarded=startup.inspect(base).installed)
     show_listing(found, listed, export=call.arguments.export, as_json=call.arguments.json, console=call.console)
     return 0
 

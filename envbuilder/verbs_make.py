@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envbuilder.arguments import Call, Run, json_only, moment
-from envbuilder.tuples import TYPE_CHECKING
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +49,9 @@ def _takes_build(parser: argparse.ArgumentParser) -> None:
         metavar="WHEN",
         help="resolve as at a day (`2026-01-31`) or moment in UTC, or some time ago (`30d`)",
     )
-    parser.add_argument("--force", action="store_true", help="make the overlay again, and end a hold")
+    parser.add_argument(
+        "--force", action="store_true", help="make the overlay again, end a hold, and switch in spite of a failed probe"
+    )
     parser.add_argument(
         "--auto", action="store_true", help="as before an engine's start: not where the config says `auto: false`"
     )
@@ -64,20 +66,27 @@ def _build(call: Call) -> int:
     if asked.auto and _is_switched_off(found):
         call.console.detail(f"`{found.config_file}` says `auto: false`")
         return 0
-    code = _build_now(found, call)
-    if asked.auto and not code:
+    if asked.auto:
+        from envbuilder.process import end_with_parent
+
+        end_with_parent()
+    served = _build_now(found, call)
+    if asked.auto:
         from envbuilder.starts import note
 
         note(found)
-    return code
+        if served is not None and not asked.json:
+            call.console.data(str(served))  # the start takes this one, whoever switches meanwhile
+    return 0
 
 
-def _build_now(found: Scope, call: Call) -> int:
+def _build_now(found: Scope, call: Call) -> int | None:
+    """Build, show what it came to, and return the number of the generation that a process would get now."""
     asked = call.arguments
     if not (asked.force or asked.upgrade is not None or asked.dry_run or asked.exclude_newer):
-        code = _build_quickly(found, call)
-        if code is not None:
-            return code
+        done = _build_quickly(found, call)
+        if done is not None:
+            return done.served
     from envbuilder.build_view import show_build
     from envbuilder.job import Request
     from envbuilder.pipeline import build
@@ -90,9 +99,11 @@ def _build_now(found: Scope, call: Call) -> int:
         force=asked.force,
         upgrade=None if asked.upgrade is None else frozenset(name for name in asked.upgrade if name),
         exclude_newer=asked.exclude_newer,
+        auto=asked.auto,
     )
-    show_build(build(found, request, call.console.reporter()), asked.json, call.console, hints=not asked.auto)
-    return 0
+    outcome = build(found, request, call.console.reporter())
+    show_build(outcome, asked.json, call.console, hints=not asked.auto)
+    return outcome.served
 
 
 def _is_switched_off(found: Scope) -> bool:
@@ -107,7 +118,13 @@ def _is_switched_off(found: Scope) -> bool:
     return not read_config(found).auto
 
 
-def _build_quickly(found: Scope, call: Call) -> int | None:
+class _Done(NamedTuple):
+    """What was built quickly, and the number of the generation that a process would get now."""
+
+    served: int | None
+
+
+def _build_quickly(found: Scope, call: Call) -> _Done | None:
     """Build what needs no look at anything but digests: nothing, or a set that was made before; None for the rest."""
     from envbuilder.unchanged import ask, has_stale_hook, look, unchanged
 
@@ -116,7 +133,8 @@ def _build_quickly(found: Scope, call: Call) -> int | None:
         return None
     same = unchanged(found, seen)
     if same is not None and (call.arguments.no_switch or same.held or same.current == same.generation.number):
-        return _show_unchanged(same.generation, same.current, call.arguments.json, call.console)
+        _show_unchanged(same.generation, same.current, call)
+        return _Done(same.current)
     from envbuilder.recipe import find
 
     recipe = find(found, seen)
@@ -129,12 +147,12 @@ def _build_quickly(found: Scope, call: Call) -> int | None:
     if outcome is None:
         return None
     show_build(outcome, call.arguments.json, call.console, hints=not call.arguments.auto)
-    return 0
+    return _Done(outcome.served)
 
 
-def _show_unchanged(newest: Generation, current: int | None, as_json: bool, console: Console) -> int:
-    undone = current != newest.number
-    if as_json:
+def _show_unchanged(newest: Generation, current: int | None, call: Call) -> None:
+    undone, console = current != newest.number, call.console
+    if call.arguments.json:
         record = {"result": "held" if undone else "unchanged", "generation": newest.number, "digest": newest.digest}
         console.json({**record, "current": current, "left_out": newest.left_out})
     elif undone:
@@ -143,7 +161,6 @@ def _show_unchanged(newest: Generation, current: int | None, as_json: bool, cons
     else:
         console.say(f"nothing to do: generation {newest.number} ({newest.digest[:12]}) is current")
         _remind(newest, console)
-    return 0
 
 
 def _remind(newest: Generation, console: Console) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from envbuilder.arguments import Call, Run, generation, json_only
+from argparse import SUPPRESS
+
+from envbuilder.arguments import Call, Run, generation, json_only, number
+from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,9 +22,12 @@ def _takes_rollback(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=generation, metavar="N", help="back to generation N")
     parser.add_argument("--bad", action="store_true", help="mark the generation that is left as bad")
     json_only(parser)
+    parser.add_argument("--judge", nargs=3, metavar=("STATE", "N", "WHY"), help=SUPPRESS)  # what a start-up hook says
 
 
 def _rollback(call: Call) -> int:
+    if call.arguments.judge:
+        return _judge(call)
     from envbuilder.scope import profile_of, scope
     from envbuilder.switching import named, rollback
 
@@ -37,6 +43,25 @@ def _rollback(call: Call) -> int:
     )
     ran = _followed("rollback", profile, done, call)
     return _show_switched("rolled back to", done, ran, call.arguments.json, call.console)
+
+
+def _judge(call: Call) -> int:
+    """Mark a generation as a start-up hook found it, and go back from a bad one."""
+    from envbuilder.scope import profile_of, scope
+    from envbuilder.verdict import acquit, condemn, outcome
+
+    state, name, why = call.arguments.judge
+    if state not in ("good", "bad"):
+        raise UsageError(f"`{state}` is neither `good` nor `bad`")
+    found = scope(call.options, call.env)
+    profile, judged = profile_of(found), number(name)
+    if state == "good":
+        acquit(profile, judged, why, wait=found.lock_wait)
+        return 0
+    rebuild = _rebuild(found, call.console)
+    verdict = condemn(profile, judged, why, wait=found.lock_wait, rebuild=rebuild, wait_told=call.waiting)
+    call.console.warn(outcome(profile, judged, why, verdict))
+    return 0
 
 
 def _takes_switch(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,8 @@ from envbuilder.tuples import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from envbuilder.scope import Scope
+
 
 def _takes_status(parser: argparse.ArgumentParser) -> None:
     json_only(parser)
@@ -56,6 +58,9 @@ def _takes_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "generation", nargs="?", type=generation, metavar="N", help="of generation N (default: current)"
     )
+    parser.add_argument(
+        "--without", metavar="NAME", action="append", default=[], help="make it without a plugin or package first"
+    )
     json_only(parser)
 
 
@@ -63,11 +68,29 @@ def _path(call: Call) -> int:
     from envbuilder.scope import profile_of, scope
     from envbuilder.switching import chosen
 
-    profile = profile_of(scope(call.options, call.env))
+    found = scope(call.options, call.env)
+    if call.arguments.without or call.env.get("VPM_ENV_WITHOUT"):
+        return _path_without(call, found)
+    profile = profile_of(found)
     named = chosen(profile, call.arguments.generation)
     path = profile.layout.overlay(profile.base_key, named.digest)
+    return _show_path(call, named.number, named.digest, path, ())
+
+
+def _path_without(call: Call, found: Scope) -> int:
+    from os.path import basename
+
+    from envbuilder.names import listed
+    from envbuilder.running import enter
+
+    names = [name for text in call.arguments.without for name in listed(text)]
+    entered = enter(found, number=call.arguments.generation, report=call.console.reporter(), without=names)
+    return _show_path(call, entered.generation.number, basename(entered.path), entered.path, entered.without)
+
+
+def _show_path(call: Call, number: int, digest: str, path: str, without: tuple[str, ...]) -> int:
     if call.arguments.json:
-        call.console.json({"generation": named.number, "digest": named.digest, "path": path})
+        call.console.json({"generation": number, "digest": digest, "path": path, "without": list(without)})
     else:
         call.console.path(path)
     return 0

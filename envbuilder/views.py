@@ -50,7 +50,8 @@ def _history_row(
     words = [entry.state] + (["kept"] if entry.keep else [])
     if not profiles.is_on_disk(profile, entry):
         words.append("its store is gone" if profiles.lost_packages(profile, entry) else "collected")
-    what = [*said, *(f"without {plugin}" for plugin in entry.left_out)]
+    failed = [f"failed: {entry.why}"] if entry.state == "bad" and entry.why else []
+    what = [*said, *(f"without {plugin}" for plugin in entry.left_out), *failed]
     mark = console.mark("good", "→") if entry.number == now else ""
     made = entry.created.replace("T", " ")[:16]
     return (mark, str(entry.number), entry.digest[:12], ", ".join(words), made, "; ".join(what))

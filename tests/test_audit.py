@@ -2,71 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import kit
 import pytest
+from audited import GENERAL, Ground, Make, told, venv
 
-from envbuilder.audit import Subject, audit
-from envbuilder.base import Base, Distribution, describe
-from envbuilder.digest import sha256_bytes
-from envbuilder.engines import FASTDEPLOY, GENERIC, VLLM
+from envbuilder.audit import audit
+from envbuilder.base import Base, describe
+from envbuilder.engines import FASTDEPLOY, GENERIC
 from envbuilder.interpreter import Interpreter
-from envbuilder.package import Package, PackageFile
 from envbuilder.paths import Environment
 from envbuilder.subject import import_name
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from envbuilder.errors import Finding
-
-GENERAL = "vllm.general_plugins"
 
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Base:
     """Describe one real venv; tests put other folders and distributions in place of its own."""
-    made = kit.base(tmp_path_factory.mktemp("described") / "base")
-    return describe(Interpreter(str(made.python), "`--base`"), None, Environment(variables={}))
-
-
-class Ground:
-    """A base in the making: real folders, and the real `Base` that speaks of them."""
-
-    def __init__(self, folder: Path, described: Base) -> None:
-        self.site = folder / "site"
-        self.site.mkdir()
-        self.folder = folder
-        self.described = replace(described, path=(str(self.site),), engine=VLLM)
-
-    def wheel(self, name: str, version: str = "1.0", **content: object) -> None:
-        kit_base = kit.Base(
-            prefix=self.folder,
-            python=Path(self.described.python),
-            kind="venv",
-            version="",
-            purelib=self.site,
-            scripts=self.folder / "bin",
-            site_dirs=(),
-            user_site=None,
-        )
-        kit.install(kit_base, kit.wheel(self.folder / "wheels", name, version, **content))  # type: ignore[arg-type]
-
-    def base(self, **changes: object) -> Base:
-        dists = {
-            dist.metadata["Name"]: Distribution(
-                name=dist.metadata["Name"],
-                version=dist.version,
-                path=str(dist._path),  # type: ignore[attr-defined]
-                entry_points=tuple((point.group, point.name, point.value) for point in dist.entry_points),
-            )
-            for dist in importlib.metadata.distributions(path=[str(self.site)])
-        }
-        return replace(self.described, distributions=dists, **changes)  # type: ignore[arg-type]
+    return venv(tmp_path_factory.mktemp("described"))
 
 
 @pytest.fixture
@@ -77,49 +31,6 @@ def ground(tmp_path: Path, described: Base) -> Ground:
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     return Make(tmp_path / "store")
-
-
-class Make:
-    """Write packages as the store has them."""
-
-    def __init__(self, store: Path) -> None:
-        self.store = store
-
-    def __call__(
-        self,
-        name: str,
-        *paths: str,
-        files: Mapping[str, str] | None = None,
-        version: str = "1.0",
-        points: Mapping[str, Mapping[str, str]] | None = None,
-        requires: Sequence[str] = (),
-        editable: Mapping[str, Path] | None = None,
-        plugin: str = "",
-        override: bool = False,
-    ) -> Subject:
-        lib = self.store / name / "lib"
-        content = {**dict.fromkeys(paths, ""), **(files or {})}
-        dist_info = f"{name.replace('-', '_')}-{version}.dist-info"
-        for path, text in {**content, f"{dist_info}/METADATA": ""}.items():
-            (lib / path).parent.mkdir(parents=True, exist_ok=True)
-            (lib / path).write_text(text)
-        package = Package.of(
-            (
-                PackageFile(path=f"lib/{path}", mode=0o444, size=len(text), sha256=sha256_bytes(text.encode()))
-                for path, text in content.items()
-            ),
-            name=name,
-            version=version,
-            dist_info=dist_info,
-            entry_points={group: dict(values) for group, values in (points or {}).items()},
-            requires=tuple(requires),
-            editable={entry: str(path) for entry, path in (editable or {}).items()},
-        )
-        return Subject(package=package, lib=str(lib), plugin=plugin, override=override)
-
-
-def told(findings: Sequence[Finding]) -> list[tuple[str, str, str]]:
-    return [(finding.code, finding.severity, finding.package) for finding in findings]
 
 
 def test_a_set_that_shares_nothing_with_the_base_has_no_findings(ground: Ground, make: Make) -> None:
@@ -356,8 +267,8 @@ def test_start_up_code(ground: Ground, make: Make) -> None:
     assert told(audit(subjects, ground.base())) == [
         ("startup-code", "warning", "pth"),
         ("startup-code", "warning", "pth"),
-        ("startup-code", "error", "site"),
-        ("startup-code", "error", "user"),
+        ("site-module", "error", "site"),
+        ("site-module", "error", "user"),
     ]
 
 
@@ -561,6 +472,19 @@ def test_modules_that_are_not_there(ground: Ground, make: Make, value: str, near
 
     assert told([finding]) == [("entry-point-target", "error", "demo")]
     assert (f"`{nearest}`" in finding.way_forward) == bool(nearest)
+
+
+@pytest.mark.parametrize("meant", ["here:register", "here.inner:register", "gone:register"])
+def test_what_another_entry_point_names_is_not_the_nearest(ground: Ground, make: Make, meant: str) -> None:
+    """Each plugin has its own function; a name that leads to another's would load that one twice."""
+    files = {"here/__init__.py": "def registry(): pass\n", "here/theirs.py": "def register(): pass\n"}
+    points = {GENERAL: {"a": "here.theirs:register", "b": meant, "c": "here:registry"}}
+
+    (finding,) = audit((make("demo", files=files, points=points),), ground.base())
+    (alone,) = audit((make("alone", files=files, points={GENERAL: {"b": meant}}),), ground.base())
+
+    assert "(the nearest is" not in finding.what
+    assert ("(the nearest is" in alone.what) == (meant != "gone:register")
 
 
 def test_modules_of_every_layer_are_found(ground: Ground, make: Make, tmp_path: Path) -> None:

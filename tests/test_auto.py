@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,6 +55,10 @@ class Engine:
         rows = [f'  - {{name: {name}, source: pypi, version: "{eq}{version}"}}\n' for name, eq, version in parts]
         entries = "plugins:\n" + "".join(rows) if rows else "plugins: []\n"
         self.config.write_text(f"index: {self.stand.index.url}\n{extra}{entries}")
+
+    def asks(self, port: int) -> None:
+        """Write a config with a plugin that is to be had from an index of ours alone."""
+        self.config.write_text(f"index: http://127.0.0.1:{port}/\nplugins: [{{name: nowhere, source: pypi}}]\n")
 
     def start(self, *words: str, env: Mapping[str, str] | None = None, check: bool = True) -> Started:
         """Run the engine's script."""
@@ -216,7 +222,11 @@ def test_a_profile_that_was_rolled_back_stays_where_it_was_put(engine: Engine) -
         ("", ["serve", "--help"], False),
         ("", ["serve", "m", "--help=ModelConfig"], False),
         ("", ["serve", "-h"], False),
-        *[("", [word, "serve"], False) for word in ("bench", "chat", "complete", "collect-env")],
+        *[("", [word, "serve"], False) for word in ("bench", "chat", "complete", "collect-env", "download-kernels")],
+        ("", ["launch", "render", "m"], True),
+        ("", ["preload", "--model", "m"], True),
+        ("", ["snapshot", "create", "m", "--snapshot-dir", "d"], True),
+        ("", ["preload", "--help"], False),
         ("vllm.entrypoints.openai.api_server", ["--model", "m"], True),
         ("vllm.entrypoints.openai.api_server", ["--help"], False),
         ("vllm.entrypoints.cli.main", ["serve", "m"], True),
@@ -401,7 +411,7 @@ def test_a_wrong_value_of_the_variable_is_a_failure(engine: Engine) -> None:
 def test_a_vpm_env_that_is_gone_is_a_failure() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    assert _building.run(["/gone/python"], {}) == "`/gone/python` cannot be started: No such file or directory"
+    assert _building.run(["/gone/python"], {}) == ("`/gone/python` cannot be started: No such file or directory", "")
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -414,20 +424,21 @@ def host(home: Path, **values: Any) -> Any:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 @pytest.mark.parametrize(
-    ("mode", "changed", "told"),
+    ("mode", "added", "answer"),
     [
-        (0o755, False, (False, "")),
-        (0o755, True, (False, "no build: `{home}` cannot be written to by this user; the plugins stay as they were")),
-        (0o1777, True, (True, "")),
-        (0o777, True, ("untrusted", "")),
+        (0o755, "", False),
+        (0o755, "# more", "nothing can be built: `{home}` cannot be written to by this user"),
+        (0o755, "auto: false", False),
+        (0o1777, "# more", True),
+        (0o777, "# more", "untrusted"),
     ],
 )
 def test_a_home_of_somebody_else(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     mode: int,
-    changed: bool,
-    told: tuple[bool | str, str],
+    added: str,
+    answer: bool | str,
 ) -> None:
     """Root built it, and this user reads it; or it is open to all, as an emptyDir, which is the root of a volume."""
     home = Path("/tmp") / f"vpm-env-{os.getpid()}"
@@ -437,34 +448,101 @@ def test_a_home_of_somebody_else(
         generations.mkdir(parents=True)
         home.chmod(mode)
         (home / "format").write_text("1\n")
-        config.write_text("plugins: []\n" + "# more\n" * changed)
+        config.write_text(f"plugins: []\n{added}")
         for number, text in ((2, "plugins: []\n"), (1, "older")):
-            (generations / f"{number}.json").write_text("{}")
-            (generations / f"{number}.plugins.yaml").write_text(text)
+            inputs = {"config_sha256": hashlib.sha256(text.encode()).hexdigest()}
+            (generations / f"{number}.json").write_text(json.dumps({"inputs": inputs}))
         if mode != 0o755:
             for folder in (home / "profiles", generations.parent.parent, generations.parent, generations):
                 os.chown(folder, 1000, 1000)
         for name, value in {"HOME": str(home), "OWNERS": (0,), "FORMAT": 1}.items():
             monkeypatch.setattr(_activate, name, value)
 
-        answer, said = json.loads(as_user(1000, lambda: asked(home, config)))
+        told = json.loads(as_user(1000, lambda: asked(home, config)))
     finally:
         subprocess.run(["rm", "-rf", str(home)], check=True)
 
-    assert answer == told[0]
-    assert said.startswith(f"vpm-env: {told[1].format(home=home)}") if told[1] else said == ""
+    assert told == (answer.format(home=home) if isinstance(answer, str) else answer)
 
 
 def asked(home: Path, config: Path) -> str:
-    """Ask whether a build may be, and return the answer and what was said."""
-    import io
-
-    sys.stderr = io.StringIO()
+    """Ask whether a build may be, and return the answer, or why there is none."""
     try:
         answer: bool | str = _auto.may_build(host(home), "default", str(config))
-    except _activate.InactiveError as inactive:
-        answer = inactive.args[0]
-    return json.dumps([answer, sys.stderr.getvalue()])
+    except (_activate.InactiveError, _auto.FailedError) as error:
+        answer = error.args[0]
+    return json.dumps(answer)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("spoilt", ["format", "mode", "profile", "gone"])
+def test_the_policy_holds_whatever_keeps_the_set_away(engine: Engine, spoilt: str) -> None:
+    """A newer home, one open to strangers, a name that is none, an interpreter whose folder was deleted."""
+    engine.wants("shout")
+    engine.serve()
+    home, env = engine.stand.vpm_env.home, {}
+    mode, form = home.stat().st_mode, (home / "format").read_text()
+    try:
+        if spoilt == "format":
+            (home / "format").write_text("99\n")
+        elif spoilt == "mode":
+            home.chmod(0o777)
+        else:
+            env = {"VPM_ENV_PROFILE": "../x"} if spoilt == "profile" else {"VLLM_PLUGIN_CONFIG": "/gone/plugins.yaml"}
+        bare = engine.serve(env={**env, "VPM_ENV_AUTO": "bare"})
+        fails = engine.serve(env={**env, "VPM_ENV_AUTO": "fail"}, check=False)
+    finally:
+        home.chmod(mode)
+        (home / "format").write_text(form)
+
+    assert (bare.code, bare.loaded, len(bare.errors)) == (0, [], 1)
+    assert (fails.code, fails.told, len(fails.errors)) == (1, {}, 1)
+
+
+@pytest.mark.long
+def test_no_allow_list_leaves_strict_out(engine: Engine) -> None:
+    engine.wants("shout")
+    engine.serve()
+    engine.wants("nowhere")
+    strict = {"VPM_ENV_STRICT": "1", "VLLM_PLUGINS": "shout"}
+
+    assert engine.serve(env={"VLLM_PLUGINS": "shout"}).loaded == ["shout"]
+    assert engine.serve(env=strict, check=False).code == 1
+    assert engine.start("--help", env=strict, check=False).code == 0
+
+
+@pytest.mark.long
+def test_a_config_that_is_gone_is_told(engine: Engine) -> None:
+    engine.wants("shout")
+    engine.serve()
+    engine.config.unlink()
+
+    started = engine.serve()
+
+    gone = f"there is no `{engine.config}` any more, which the set was built from"
+    assert started.loaded == ["shout"]
+    assert started.said == f"vpm-env: WARNING: {gone}; the plugins stay as they were built\n"
+
+
+@pytest.mark.long
+def test_a_notebooks_set_is_not_the_one_of_a_server_that_it_starts(engine: Engine) -> None:
+    """It loads plugins, as `LLM` does, and starts a server after the config has changed."""
+    engine.wants("shout")
+    engine.serve()
+    engine.wants("quiet")
+    script = str(engine.stand.base.scripts / "vllm")
+    code = (
+        "import os, subprocess, sys; from vllm.plugins import load_general_plugins; load_general_plugins();"
+        "print(os.environ['VPM_ENV_PIN'], flush=True);"
+        "subprocess.run([sys.executable, '-c', 'import os; print(os.environ[\"VPM_ENV_PIN\"])']);"
+        f"subprocess.run([{script!r}, 'serve', 'm'])"
+    )
+    done = engine.stand.run(engine.stand.base.python, "-c", code, env=engine.env)
+    own, child, server = done.stdout.splitlines()
+
+    assert own == child
+    assert json.loads(server)["loaded"] == ["vpm_env_guard", "quiet"]
+    assert json.loads(server)["pin"] != own
 
 
 # Several at once, and signals
@@ -491,12 +569,94 @@ def test_replicas_that_start_together_build_once(engine: Engine) -> None:
     assert [err for _, err in said if "ERROR" in err] == []
 
 
+@pytest.mark.long
+def test_replicas_that_wait_for_a_build_that_fails_fail_with_it(engine: Engine) -> None:
+    stand = engine.stand
+    engine.wants("shout")
+    good = engine.serve().told["pin"]
+    with blocked_index() as index:
+        engine.asks(index.server_port)
+        words, env = [str(stand.base.scripts / "vllm"), "serve", "m"], {**stand.env, **engine.env}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        first = subprocess.Popen(words, env=env, **pipes)
+        assert index.asked.wait(30)
+        others = [subprocess.Popen(words, env=env, **pipes) for _ in range(3)]
+        for other in others:
+            assert other.stderr is not None
+            assert "waiting" in other.stderr.readline()
+        asked = index.requests
+        index.released.set()
+        said = [(*each.communicate(timeout=60), each.returncode) for each in (first, *others)]
+
+    assert {code for *_, code in said} == {0}
+    assert {json.loads(out)["pin"] for out, *_ in said} == {good}
+    errors = {line for _, err, _ in said for line in err.splitlines() if "ERROR" in line}
+    assert len(errors) == 1
+    assert index.requests - asked < 4
+
+
+@pytest.mark.long
+def test_a_start_gets_what_it_built_whoever_switches_meanwhile(engine: Engine) -> None:
+    """Two configs share a profile; the second is built, and switched to, before the first start looks at `current`."""
+    stand = engine.stand
+    engine.wants("shout")
+    other = Engine(stand, f"{engine.env['VPM_ENV_PROFILE'][:40]}-b")
+    other.wants("quiet")
+    gate = stand.folder / "gate.py"
+    gate.write_text(
+        "import os, subprocess, sys\n"
+        "done = subprocess.run([sys.executable, '-m', 'envbuilder', *sys.argv[1:]])\n"
+        f"words = [{str(stand.vpm_env.python)!r}, '-m', 'envbuilder', 'build', '--config', {str(other.config)!r}]\n"
+        f"words += ['--base', {str(stand.base.python)!r}, '--home', {str(stand.vpm_env.home)!r}]\n"
+        f"words += ['--profile', {engine.env['VPM_ENV_PROFILE']!r}]\n"
+        "subprocess.run(words, stdout=subprocess.DEVNULL)\n"
+        "sys.exit(done.returncode)\n"
+    )
+    activate = stand.base.purelib / hook_files.ACTIVATE
+    before = activate.read_text()
+    command = re.search(r"^COMMAND = (.*)$", before, re.MULTILINE)
+    assert command is not None
+    try:
+        rewrite(activate, before.replace(command[0], f"COMMAND = ({stand.vpm_env.python!r}, {str(gate)!r})"))
+        started = engine.serve()
+    finally:
+        rewrite(activate, before)
+
+    assert started.loaded == ["shout"]
+    assert engine.serve(env={"VPM_ENV_AUTO": "0"}).loaded == ["quiet"]
+
+
+def rewrite(path: Path, text: str) -> None:
+    path.write_text(text)
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+        compiled.unlink()
+
+
+@pytest.mark.long
+def test_a_build_ends_with_the_engine_that_it_is_for(engine: Engine) -> None:
+    stand = engine.stand
+    with blocked_index() as index:
+        engine.asks(index.server_port)
+        words, env = [str(stand.base.scripts / "vllm"), "serve", "m"], {**stand.env, **engine.env}
+        server = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert index.asked.wait(30)
+        assert processes_about(engine.env["HOME"]) != []
+        server.kill()
+        server.wait()
+        deadline = time.monotonic() + 20
+        while processes_about(engine.env["HOME"]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+        assert processes_about(engine.env["HOME"]) == []
+
+
 class Blocked(BaseHTTPRequestHandler):
     """An index that takes a request and does not answer until it is let go."""
 
     server: Any
 
     def do_GET(self) -> None:
+        self.server.requests += 1
         self.server.asked.set()
         self.server.released.wait(60)
         self.send_error(404)
@@ -508,7 +668,7 @@ class Blocked(BaseHTTPRequestHandler):
 @contextmanager
 def blocked_index() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Blocked)
-    server.asked, server.released = threading.Event(), threading.Event()
+    server.asked, server.released, server.requests = threading.Event(), threading.Event(), 0
     with serving(server):
         yield server
         server.released.set()
@@ -549,9 +709,7 @@ def test_a_signal_ends_the_build_and_the_start(engine: Engine, number: int, igno
     hasten(stand)
     try:
         with blocked_index() as index:
-            engine.config.write_text(
-                f"index: http://127.0.0.1:{index.server_port}/\nplugins: [{{name: x, source: pypi}}]\n"
-            )
+            engine.asks(index.server_port)
             script = "trap '' INT; " * ignored + f"exec {stand.base.scripts / 'vllm'} serve m"
             pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             server = subprocess.Popen(["/bin/sh", "-c", script], env={**stand.env, **engine.env}, **pipes)
@@ -633,5 +791,5 @@ def test_the_verb(stand: Stand) -> None:
 def test_a_base_without_an_engine_has_nothing_to_start(base: kit.Base, vpm_env: kit.VpmEnv) -> None:
     installed = vpm_env.use(base)("hook", "install", "--auto", check=True)
 
-    assert "warning: no engine is known in this base: nothing will be built when one starts" in installed.stderr
+    assert "warning: no engine is known in this base: nothing will be built" in installed.stderr
     assert not (base.purelib / hook_files.AUTO).exists()

@@ -19,6 +19,7 @@ import stands
 from envbuilder import cli
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 GROUP = "vllm.general_plugins"
@@ -120,6 +121,102 @@ def test_status_says_first_whether_a_new_process_gets_the_set(stand: kit.VpmEnv)
         "allow-list: VLLM_PLUGINS=lora_filesystem_resolver,lora_hf_hub_resolver,one,two",
     ]
     assert err == "\nhint: run `vpm-env hook install`, or start the engine with `vpm-env run -- COMMAND`\n"
+
+
+@pytest.fixture
+def hooked(stand: kit.VpmEnv) -> Iterator[kit.VpmEnv]:
+    """Let the base's hook build at an engine's start, for the stand's home."""
+    stand("hook", "install", "--auto", check=True)
+    yield stand
+    stand("hook", "uninstall", check=True)
+
+
+HOOK = "hook:      0.1.0 in `/X/base/lib/python3.X/site-packages`, for profile `default` of `{home}`; builds before an "
+HOOK += "engine's start, and if that fails: last-good"
+
+
+def test_status_of_another_home_than_the_hooks(hooked: kit.VpmEnv) -> None:
+    """As with `docker run -e VLLM_PLUGIN_REGISTRY_DIR=…`, which vpm-env follows and the hook does not."""
+    elsewhere = {"VPM_ENV_HOME": None, "VLLM_PLUGIN_REGISTRY_DIR": str(hooked.folder.parent / "other")}
+    done = hooked("status", env=elsewhere)
+
+    answer = (
+        "a new engine process gets another set: the hook in the base is for the profile `default` of `/X/home`, from "
+        "which generation 2 (KEY) comes; this is about `default` of `/X/other`, which `VLLM_PLUGIN_REGISTRY_DIR` "
+        "names; the hook does not read that"
+    )
+    assert done.exit == 1
+    assert shown(done.stdout, hooked).splitlines() == [
+        answer,
+        "",
+        "base:      /X/base (vllm 0.33.0, Python 3.X), chosen by `$VPM_ENV_BASE`",
+        "config:    /X/work/plugins.yaml",
+        "home:      /X/other",
+        "profile:   default for base KEY",
+        HOOK.format(home="/X/home"),
+    ]
+    assert shown(done.stderr, hooked) == (
+        "\nhint: `vpm-env status --home /X/home` is about what engines get; to change that, run `vpm-env hook install` "
+        "for this one, or start the engine with `vpm-env run -- COMMAND`\n"
+    )
+
+
+@pytest.mark.long
+def test_status_before_the_first_start_which_builds(hooked: kit.VpmEnv) -> None:
+    first = hooked.folder.parent / "first"
+    hooked("hook", "install", "--auto", "--home", first, check=True)
+    named = {"VLLM_PLUGIN_CONFIG": str(hooked.folder / "plugins.yaml")}
+    done, unnamed = hooked("status", "--home", first, env=named), hooked("status", "--home", first, "--json").json
+    why = "nothing was built for this base yet"
+
+    assert done.exit == 1
+    assert shown(done.stdout, hooked).splitlines() == [
+        "the next start of an engine builds a set first: the profile `default` has no current generation for this base",
+        "",
+        "base:      /X/base (vllm 0.33.0, Python 3.X), chosen by `$VPM_ENV_BASE`",
+        "config:    /X/work/plugins.yaml",
+        "home:      /X/first",
+        "profile:   default for base KEY",
+        HOOK.format(home="/X/first"),
+        f"next start: builds first from `/X/work/plugins.yaml`: {why}; if that fails: last-good",
+    ]
+    assert shown(done.stderr, hooked) == "\nhint: `vpm-env build` does so now\n"
+    # A start looks into no working directory.
+    assert (unnamed["builds_first"], unnamed["way_forward"]) == (None, "run `vpm-env build`")
+
+
+@pytest.mark.long
+def test_status_tells_what_comes_at_the_next_start_and_what_this_environment_changes(hooked: kit.VpmEnv) -> None:
+    config = hooked.folder / "plugins.yaml"
+    text = config.read_text()
+    settled = hooked("status", "--json").json
+    try:
+        config.write_text(f"{text}# changed\n")
+        changed, off = (hooked("status", "--json", env={"VPM_ENV_AUTO": value}).json for value in ("bare", "0"))
+        config.write_text(f"{text}auto: false\n")
+        switched_off = hooked("status", "--json").json
+    finally:
+        config.write_text(text)
+    key = settled["base"]["key"]
+    first = hooked("show", "1", "--json").json["digest"]
+    pinned = hooked("status", "--json", env={"VPM_ENV_PIN": f"{key}:{first}"}).json
+    told = hooked("status", env={"VLLM_PLUGINS": "one"}).stdout
+    whole = hooked("status", "--json", env={"VLLM_PLUGINS": settled["allow_lists"]["VLLM_PLUGINS"]}).json
+
+    assert (settled["active"], settled["builds_first"]) == (True, None)
+    assert settled["gets"]["generation"] == settled["current"]["number"] == 2
+    why = "it changed since generation 2"
+    assert changed["builds_first"] == {"config": str(config), "why": why, "policy": "bare"}
+    assert (changed["active"], off["builds_first"], switched_off["builds_first"]) == (True, None, None)
+    assert (pinned["active"], pinned["gets"]["digest"]) == (False, first)
+    value = "lora_filesystem_resolver,lora_hf_hub_resolver,one,two,vpm_env_guard"
+    assert f"\nallow-list: VLLM_PLUGINS={value}\n" in told
+    assert (
+        "\nwarning:   VLLM_PLUGINS is set and leaves out `two`, `vpm_env_guard`: an engine that is started here does "
+        f"not load them; set it to `{value}`\n" in told
+    )
+    assert whole["warnings"] == settled["warnings"] == []
+    assert hooked("show", "--json").json["allow_lists"] == settled["allow_lists"] == {"VLLM_PLUGINS": value}
 
 
 def test_the_other_verbs_that_only_look(stand: kit.VpmEnv) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from typing import TYPE_CHECKING
 
 import kit
 import pytest
 
+from envbuilder import cli
 from envbuilder.commands import VERBS
 from envbuilder.config import TOP_KEYS
 from envbuilder.config_entry import PLUGIN_KEYS, SOURCE_KEYS
@@ -58,6 +60,15 @@ def test_readme_names_every_verb_and_stays_short() -> None:
 
     assert [verb for verb in VERBS if not re.search(rf"`{verb}\b", text)] == []
     assert len(text.splitlines()) < 300
+
+
+def test_what_is_to_be_typed_at_night_is_understood() -> None:
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
+    calls = re.findall(r"(?:`|\$ )(?:\w+=1 )?vpm-env ([a-z][^`\n]*)", text)
+
+    assert len(calls) > 15
+    for call in calls:
+        cli.parse(shlex.split(re.sub(r"\bN\b|\bPID\b", "7", call)))
 
 
 def test_pictures_are_small_and_shown() -> None:

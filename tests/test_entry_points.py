@@ -10,6 +10,7 @@ import stands
 from test_cli import piped
 
 from envbuilder import config
+from envbuilder.engines import GUARD_ENTRY
 from envbuilder.errors import ConfigError
 from envbuilder.paths import Environment
 
@@ -45,8 +46,9 @@ def build(stand: kit.VpmEnv, entry_points: str, *words: str, code: int = 0) -> s
 
 
 def seen(stand: kit.VpmEnv, group: str) -> str:
-    """Return what the overlay's own python finds of a group."""
-    return stand("run", "--", "python", "-c", SEEN.format(group=group), check=True).stdout.strip()
+    """Return what the overlay's own python finds of a group, besides the guard."""
+    words = stand("run", "--", "python", "-c", SEEN.format(group=group), check=True).stdout.split()
+    return " ".join(word for word in words if word != GUARD_ENTRY)
 
 
 def overlay(stand: kit.VpmEnv) -> Path:

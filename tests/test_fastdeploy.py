@@ -171,8 +171,39 @@ def test_without_a_hook_the_set_loads_too(stand: kit.VpmEnv) -> None:
     parent, child = map(json.loads, done.stdout.splitlines())
 
     assert parent == child
-    assert parent["model_register"] == ["fd_add_dummy_model", "theirs"]
-    assert (parent["model_runner"], parent["list"]) == ("MyRunner", EVERYTHING)
+    assert parent["model_register"] == ["fd_add_dummy_model", "theirs", "vpm_env_guard"]
+    assert (parent["model_runner"], parent["list"]) == ("MyRunner", f"{EVERYTHING},vpm_env_guard")
+
+
+@pytest.mark.long
+def test_without_a_set_the_base_is_whole_and_strict_is_heard(engine: kit.VpmEnv) -> None:
+    nothing = {"VPM_ENV_PROFILE": "none"}
+    told = serve(engine, env=nothing)
+    strict = subprocess.run(
+        [base_of(engine).scripts / "fastdeploy", "serve"],
+        env={**engine.env, **nothing, "VPM_ENV_STRICT": "1"},
+        cwd=engine.folder,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (told["model_register"], told["list"]) == (["theirs", "vpm_env_guard"], "theirs,vpm_env_guard")
+    assert (strict.returncode, strict.stdout) == (1, "")
+    assert "profile none has no current generation for base" in strict.stderr
+
+
+@pytest.mark.long
+def test_a_child_that_is_to_have_no_set_gets_the_list_that_was_there_before(engine: kit.VpmEnv) -> None:
+    code = (
+        "import fastdeploy, os, subprocess, sys; ask = 'import fastdeploy, os; print(os.environ.get(\"FD_PLUGINS\"))';"
+        "subprocess.run([sys.executable, '-c', ask], env={**os.environ, 'VPM_ENV_DISABLE': '1'})"
+    )
+    variables = {name: value for name, value in engine.env.items() if not name.startswith("VPM_ENV_")}
+    for theirs, seen in ((None, "None"), (" mine ", " mine ")):
+        env = {**variables, **({"FD_PLUGINS": theirs} if theirs else {})}
+        done = subprocess.run([base_of(engine).python, "-c", code], env=env, cwd=engine.folder, capture_output=True)
+
+        assert done.stdout.decode().strip("\n") == seen
 
 
 def test_two_plugins_for_one_slot_are_refused(stand: kit.VpmEnv) -> None:

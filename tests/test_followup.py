@@ -33,7 +33,7 @@ class Stand:
         self.links, self.log = folder / "links", folder / "log"
         self.first_told: list[dict[str, str]] = []
         for name in ("one", "two"):
-            kit.wheel(self.links, name, entry_points={GROUP: {name: name}})
+            kit.wheel(self.links, name, entry_points={GROUP: {name: f"{name}:__version__.title"}})
 
     def build(self, *names: str, keys: str = "", words: tuple[str, ...] = ()) -> kit.Finished:
         entries = "".join(f"  - {{name: {name}, source: pypi}}\n" for name in names)

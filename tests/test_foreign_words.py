@@ -62,7 +62,7 @@ def test_a_name_with_a_comma_is_told_by_the_build(stand: kit.VpmEnv) -> None:
     findings = stand("show", "--json").json["findings"]
 
     assert [(finding["code"], finding["severity"]) for finding in findings if finding["package"] == "odd"] == [
-        ("entry-point-name", "warning")
+        ("unlistable-name", "warning")
     ]
 
 

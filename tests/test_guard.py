@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import homes
 import kit
 import prometheus_client
 import pytest
+import stands
 from homes import Rig
 
 from envbuilder import fs
+from envbuilder.completed import completed
 from envbuilder.digest import sealed
 
 if TYPE_CHECKING:
@@ -89,6 +93,31 @@ def test_before_anybody_set_up_logging_it_writes_to_standard_error(rig: Rig) -> 
     digest = overlay(rig).name
 
     assert rig.start("-c", code, guarded=True).stderr == f"vpm-env: generation 7 ({digest[:12]}), 2 plugins\n"
+
+
+@pytest.mark.parametrize(
+    ("registered", "words", "before", "copied"),
+    [
+        (True, ("--distributed-executor-backend", "ray"), "A,B", "A,B,VPM_ENV_PIN"),
+        (True, ("--data-parallel-backend=ray",), "VPM_ENV_PIN", "VPM_ENV_PIN"),
+        (True, (), "A", "A"),
+        (False, ("ray",), None, None),
+    ],
+)
+def test_rays_workers_are_told_of_the_pin(
+    rig: Rig, registered: bool, words: tuple[str, ...], before: str | None, copied: str | None
+) -> None:
+    """Only where there is Ray, and only by a vLLM that has the variable: it is a part of a cache's key."""
+    name = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
+    known = {name: None} if registered else {}
+    code = (
+        f"import os, sys, types; envs = sys.modules['vllm.envs'] = types.ModuleType('vllm.envs');"
+        f"envs.environment_variables = {known!r}; sys.argv[1:] = {words!r};"
+        f"import _vpm_env.guard as guard; guard.register(); print(os.environ.get({name!r}))"
+    )
+    env = {name: before} if before else {}
+
+    assert rig.start("-c", code, env=env, guarded=True).stdout == f"{copied}\n"
 
 
 def test_it_takes_the_lease(rig: Rig) -> None:
@@ -290,3 +319,140 @@ def test_an_older_set_in_place_of_one_that_could_not_be_built(rig: Rig) -> None:
     assert "generation 7 (" in told
     assert "is active in place of what the config asks for: plug does not build; see `vpm-env status`" in told
     assert host(rig, "import _vpm_env_hook as hook; hook.unbuilt = 'x'")[-1] == f"pin {rig.pin(overlay(rig).name)}"
+
+
+def probed(rig: Rig, *results: dict[str, Any]) -> Path:
+    """Let the overlay say that these entry points needed a device when they were probed; return where it is."""
+    path = overlay(rig) / "overlay.json"
+    whole = {"group": "vllm.general_plugins", "status": "needs-device", "called": False, "nodes": [], "error": "x"}
+    manifest = {**json.loads(path.read_text()), "allow_lists": {"VLLM_PLUGINS": "plug"}}
+    del manifest["checksum"]
+    path.write_text(json.dumps(sealed({**manifest, "probe": [{**whole, **result} for result in results]})))
+    return path.parent
+
+
+def noted(path: Path) -> list[tuple[str, str, str]]:
+    """Return what was noted: (name, status, error), in the order in which it was."""
+    file = path / "completed.jsonl"
+    lines = map(json.loads, file.read_text().splitlines()) if file.exists() else ()
+    return [(line["name"], line["status"], line["error"]) for line in lines]
+
+
+def test_what_needed_a_device_is_completed_once(rig: Rig) -> None:
+    path = probed(rig, {"name": "plug", "value": "plug:register"})
+
+    first = host(rig)
+    host(rig)
+
+    assert len(first) == 2, first
+    assert noted(path) == [("plug", "ok", "")]
+    (known,) = completed(str(path)).items()
+    assert known[0] == ("vllm.general_plugins", "plug")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", known[1].at)
+
+
+def test_what_does_not_load_with_its_device_is_told_and_may_load_later(rig: Rig, tmp_path: Path) -> None:
+    path = probed(rig, {"name": "plug", "value": "plug:gone", "nodes": [f"{tmp_path}/nvidia[0-9]*"[1:]]})
+
+    without = host(rig)
+    (tmp_path / "nvidia0").touch()
+    told = host(rig)
+    again = host(rig)
+    repaired = host(rig, "import plug; plug.gone = 1")
+
+    assert len(without) == len(again) == len(repaired) == 2
+    assert told[1] == (
+        "WARNING vpm_env vpm-env: `plug` could not be probed without a device, and does not load with one: "
+        "AttributeError: module 'plug' has no attribute 'gone'"
+    )
+    assert [line[:2] for line in noted(path)] == [("plug", "failed"), ("plug", "ok")]
+    assert completed(str(path))["vllm.general_plugins", "plug"].status == "ok"
+
+
+def test_nothing_is_loaded_that_the_engine_does_not_load(rig: Rig) -> None:
+    path = probed(rig, {"name": "plug", "value": "plug:register", "group": "vllm.logits_processors"})
+    loaded = "print('plug' in sys.modules)"
+
+    told = rig.start("-c", f"import sys, _vpm_env.guard as guard; guard.register(); {loaded}", guarded=True)
+    assert told.stdout == "False\n"
+    assert noted(path) == []
+    host(rig, "import plug")
+    assert noted(path) == [("plug", "ok", "")]
+
+    path = probed(rig, {"name": "other", "value": "other:register"})
+    host(rig, env={"VLLM_PLUGINS": "vpm_env_guard,plug"})
+    assert noted(path) == [("plug", "ok", "")]
+    host(rig, env={"VLLM_PLUGINS": "vpm_env_guard, other"})
+    assert noted(path)[1:] == [("other", "ok", "")]
+
+
+def test_what_needs_a_device_when_it_is_called_is_completed_by_a_child_of_the_process_that_called_it(rig: Rig) -> None:
+    path = probed(rig, {"name": "plug", "value": "plug:register", "called": True})
+    code = """
+import os, subprocess, sys
+import _vpm_env.guard as guard
+guard.register()
+guard._problem = None; guard.register()
+print(open(sys.argv[1]).read() if os.path.exists(sys.argv[1]) else "nothing", flush=True)
+subprocess.run([sys.executable, "-c", "import _vpm_env.guard as guard; guard.register()"])
+"""
+
+    assert rig.start("-c", code, path / "completed.jsonl", guarded=True).stdout == "nothing\n"
+    assert noted(path) == [("plug", "ok", "")]
+
+
+def test_what_was_noted_may_be_torn_or_not_ours(rig: Rig) -> None:
+    path = probed(rig, {"name": "plug", "value": "plug:register"})
+    (path / "completed.jsonl").write_bytes(b'{"group": "x"}\n[]\n\xff\n{"group": "vllm.gen')
+
+    host(rig)
+
+    assert (path / "completed.jsonl").read_text(errors="replace").count('"plug"') == 1
+    assert completed(str(path)) == {}
+    host(rig)
+    assert list(completed(str(path))) == [("vllm.general_plugins", "plug")]
+
+
+def test_a_home_that_cannot_be_written_to_keeps_what_it_knows(rig: Rig, tmp_path: Path) -> None:
+    path = probed(rig, {"name": "plug", "value": "plug:register"})
+    (tmp_path / "elsewhere").write_text("")
+    (path / "completed.jsonl").symlink_to(tmp_path / "elsewhere")
+
+    assert len(host(rig, env={"VPM_ENV_STRICT": "1"})) == 2
+    assert (tmp_path / "elsewhere").read_text() == ""
+
+
+def test_a_plugin_that_ends_the_process_when_it_is_imported_does_not_end_it_here(rig: Rig) -> None:
+    probed(rig, {"name": "plug", "value": "plug:register"})
+    code = "raise SystemExit(3)"
+    next(rig.home.glob("store/*-plug-1.0/lib/plug.py")).write_text(code)
+
+    assert len(host(rig)) == 2
+
+
+@pytest.mark.long
+def test_without_a_hook_an_overlays_own_python_has_it(tmp_path: Path) -> None:
+    vpm_env = stands.small(tmp_path)
+    base = kit.describe(Path(vpm_env.env["VPM_ENV_BASE"]))
+    files = {"one.py": "def register(): pass\n"}
+    kit.wheel(tmp_path / "links", "one", files=files, entry_points={stands.GROUP: {"one": "one:register"}})
+    vpm_env.config("find_links: ../links\nindex: http://127.0.0.1:9/none\nplugins: [{name: one, source: pypi}]\n")
+    vpm_env("build", "--offline", check=True)
+    digest = Path(vpm_env("path", check=True).stdout.strip()).name[:12]
+    strict = {"VPM_ENV_STRICT": "1"}
+
+    served = vpm_env("run", "--", "vllm", "serve", env=strict, check=True)
+    assert json.loads(served.stdout)["loaded"] == ["vpm_env_guard", "one"]
+    assert served.stderr == f"vpm-env: generation 1 ({digest}), 1 plugin\n"
+
+    (dist_info,) = base.purelib.glob("vllm-*.dist-info")
+    shutil.rmtree(dist_info)
+    kit.fake_vllm(base, "0.34.0")
+    (script,) = vpm_env.home.glob("overlays/*/*/bin/vllm")
+    told, refused = (
+        subprocess.run([script, "serve"], env={**os.environ, **env}, capture_output=True, text=True, cwd=tmp_path)
+        for env in ({}, strict)
+    )
+    changed = f"the base changed: vllm 0.33.0 \u2192 0.34.0 under generation 1 ({digest})"
+    assert (told.returncode, f"vpm-env: {changed}; see `vpm-env status`" in told.stderr) == (0, True)
+    assert (refused.returncode, changed in refused.stderr) == (1, True)

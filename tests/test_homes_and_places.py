@@ -15,6 +15,9 @@ import kit
 import pytest
 import stands
 
+from envbuilder.paths import Layout
+from envbuilder.scope import hand_over, make_home
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -167,6 +170,44 @@ def test_in_somebody_elses_home_one_may_look_and_is_told_why_no_more(public: Sta
     assert str(registry / "store") in public("uninstall", "--dry-run").stderr
     assert kit.tree_hash(registry) == before
     assert not list(Path("/tmp").glob("*-????????????/home")), "homes for a moment are gone"
+
+
+@pytest.mark.long
+def test_a_hook_for_somebody_elses_home_leaves_that_theirs(public: Stand, registry: Path) -> None:
+    """Root prepares the image, and the home is the volume of the user who will serve."""
+    root = replace(public, vpm_env=replace(public.vpm_env, uid=None))
+    public.config("one")
+    try:
+        root("hook", "install", "--trust-owner", str(STRANGER))
+        made = {path.name: path.stat().st_uid for path in registry.iterdir() if path.is_dir()}
+        public("build")
+        status = public("status", check=False)
+    finally:
+        root("hook", "uninstall")
+
+    assert made.keys() >= {"store", "overlays", "profiles", "cache"}
+    assert set(made.values()) == {STRANGER}
+    assert status.stdout.startswith("a new engine process gets generation 1 ("), status.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_folders_of_a_home_are_given_only_to_an_owner_who_is_named(tmp_path: Path) -> None:
+    """Whoever trusts a volume as such, and not its owner, trusts only what is their own in it."""
+    layout = Layout(str(tmp_path / "home"))
+    make_home(layout)
+    (tmp_path / "home" / "cache" / "bases").mkdir(parents=True)
+    (tmp_path / "home" / "trash").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    os.chown(layout.home, STRANGER, STRANGER + 1)
+    folders = [layout.store, layout.profiles, layout.cache, f"{layout.cache}/bases"]
+
+    hand_over(layout, (STRANGER + 1,))
+    before = {os.stat(path).st_uid for path in folders}
+    hand_over(layout, (1, STRANGER))
+
+    assert before == {0}
+    assert {(os.stat(path).st_uid, os.stat(path).st_gid) for path in folders} == {(STRANGER, STRANGER + 1)}
+    assert (tmp_path / "elsewhere").stat().st_uid == 0
 
 
 @pytest.fixture(scope="module")

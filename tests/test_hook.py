@@ -249,7 +249,7 @@ def test_debug_says_one_line(active: Rig) -> None:
         check=True,
     )
 
-    assert done.stderr.startswith("vpm-env hook: active: ")
+    assert done.stderr.startswith("vpm-env: hook: active: ")
     assert done.stderr.count("\n") == 1
 
 

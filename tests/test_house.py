@@ -26,6 +26,10 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("paths", ENVIRONMENT): frozenset({"os.environ"}),
     # Help and usage come before there is a console; a pipe that broke is closed.
     ("cli", TERMINAL): frozenset({"sys.stdout", "sys.stderr"}),
+    # It says whose child an orphan becomes, and that a server ends with its supervisor.
+    ("process", FILES): frozenset({"ctypes.CDLL"}),
+    # A server's words are passed on as they are.
+    ("tee", FILES): frozenset({"os.write"}),
     # A stub wheel is put together in memory; `fs` writes it.
     ("stubs", FILES): frozenset({"zipfile.ZipFile for writing"}),
     # Inside the base there is no room of ours to ask: these read and export the pin, and answer on stdout.
@@ -38,18 +42,28 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("_auto", TERMINAL): frozenset({"sys.stderr"}),
     ("_building", TERMINAL): frozenset({"sys.stderr"}),
     ("_building", PROCESSES): frozenset(
-        {f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "Popen", "STDOUT", "TimeoutExpired")}
-        | {"os.kill", "os.killpg"}
+        {f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "Popen", "TimeoutExpired")} | {"os.kill", "os.killpg"}
     ),
+    # It lets vpm-env make what VPM_ENV_WITHOUT leaves.
+    ("_without", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_without", TERMINAL): frozenset({"sys.stderr"}),
+    ("_without", PROCESSES): frozenset({f"subprocess.{name}" for name in ("DEVNULL", "TimeoutExpired", "run")}),
+    # It notes in the home that an engine starts, and lets vpm-env go back after too many starts.
+    ("_loop", FILES): frozenset({f"os.{name}" for name in ("makedirs", "rename", "unlink")} | {"os.open for writing"}),
+    ("_loop", PROCESSES): frozenset(f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "SubprocessError", "run")),
     ("_layer", ENVIRONMENT): frozenset({"os.environ"}),
     ("_layer", TERMINAL): frozenset({"sys.stderr"}),
     ("_guard", ENVIRONMENT): frozenset({"os.environ"}),
     ("_guard", TERMINAL): frozenset({"sys.stderr"}),
     ("_facts", TERMINAL): frozenset({"sys.stdout"}),
+    # It adds what loads on a machine with a device to what is known, and tells its children that they have a parent.
+    ("_device_check", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_device_check", FILES): frozenset({"os.open for writing", "os.write"}),
     # The probe is a process of its own for code that may hang or die: it forks, ends its group, and tells in files.
     ("_probe", TERMINAL): frozenset({"sys.stdin"}),
     ("_probe", PROCESSES): frozenset({"os.fork", "os.killpg"}),
     ("_probe", FILES): frozenset({"os.open for writing", "os.write"}),
+    ("_watch", ENVIRONMENT): frozenset({"os.environ"}),
 }
 
 LONGEST_FUNCTION = 50

@@ -47,6 +47,7 @@ ROOMS_THAT_MAKE_AGAIN = {
     "build_view",
     "commit",
     "farm",
+    "finding_words",
     "inputs",
     "manifest",
     "overlay",

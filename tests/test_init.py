@@ -53,7 +53,7 @@ def test_filled_in_examples_load(tmp_path: Path, engine: Engine) -> None:
     text = uncommented(init.render(engine)).replace("<url>", "https://git.example/a.git").replace("<path>", "./a")
     for word in ("one", "two", "three"):
         text = text.replace("- name: <name>", f"- name: {word}", 1)
-    target.write_text(text.replace("<package>", "demo").replace("<extra>", "fast"))
+    target.write_text(text.replace("<package>", "demo").replace("<extra>", "fast").replace("<code>", "startup-code"))
 
     loaded = config.read(str(target), env=Environment(variables={}))
     assert [plugin.name for plugin in loaded.plugins] == ["one", "two", "three"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import subprocess
 import sys
 import tarfile
@@ -78,13 +79,13 @@ def test_the_metadata_say_what_it_is(wheel: Path) -> None:
     assert dict(scripts["console_scripts"]) == {"vpm-env": "envbuilder.__main__:main"}
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_an_installed_wheel_finds_its_templates(installed: kit.Base, tmp_path: Path, name: str) -> None:
-    code = f"import envbuilder.paths as paths; print(paths.__file__, paths.template({name!r}), sep=chr(10), end='.')"
-    module, _, text = installed.code(code, cwd=tmp_path).partition("\n")
+def test_an_installed_wheel_finds_its_templates(installed: kit.Base, tmp_path: Path) -> None:
+    code = "import envbuilder.paths as p, json; print(json.dumps([p.__file__, {n: p.template(n) for n in NAMES}]))"
+    code = code.replace("NAMES", repr(TEMPLATES))
+    module, texts = json.loads(installed.code(code, cwd=tmp_path))
 
     assert Path(module).is_relative_to(installed.purelib)
-    assert text == (kit.ROOT / "templates" / name).read_text(encoding="utf-8") + "."
+    assert texts == {name: (kit.ROOT / "templates" / name).read_text(encoding="utf-8") for name in TEMPLATES}
 
 
 def test_a_checkout_finds_its_templates() -> None:

@@ -6,6 +6,8 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import homes
@@ -13,6 +15,7 @@ import kit
 import pytest
 from homes import Rig
 
+from envbuilder import plugins
 from envbuilder.plugins import load_plugins, load_plugins_by_group
 
 if TYPE_CHECKING:
@@ -162,6 +165,134 @@ def test_a_plugin_may_ask_for_its_own_group(tmp_path: Path, group: str) -> None:
     assert set(load_plugins_by_group(group)) == {"a", "b"}
 
 
+@pytest.mark.parametrize(
+    "code", ["import sys\ndef register(): sys.exit('no licence')\n", "raise SystemExit('no licence')\n"]
+)
+def test_a_plugin_that_exits_is_one_that_fails(
+    tmp_path: Path, group: str, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    publish(tmp_path, group, "bad", "a =register", code=code)
+    publish(tmp_path, group, "good", "b =register", code=REGISTER)
+
+    first, second = load_plugins(group), load_plugins(group)
+
+    assert first == second == {"b": 1}
+    assert [str(loaded.failed["a"]) for loaded in (first, second)] == ["no licence"] * 2
+    assert set(second.seconds) == {"a", "b"}
+    assert "SystemExit: no licence" in caplog.text
+
+
+def test_what_was_interrupted_is_done_by_whoever_asks_next(tmp_path: Path, group: str) -> None:
+    code = (
+        "def register():\n    calls.append(1)\n    if len(calls) == 1: raise KeyboardInterrupt\n    return len(calls)\n"
+    )
+    publish(tmp_path, group, "slow", "a =register", code=code)
+
+    with pytest.raises(KeyboardInterrupt):
+        load_plugins(group)
+
+    assert load_plugins(group) == load_plugins(group) == {"a": 2}
+
+
+def test_a_module_that_asks_for_calls_while_it_is_imported_is_called_later(tmp_path: Path, group: str) -> None:
+    code = f"from envbuilder.plugins import load_plugins\nfound = load_plugins({group!r})\n" + REGISTER
+    publish(tmp_path, group, "curious", "a =register", code=code)
+
+    loaded = load_plugins_by_group(group)
+
+    assert load_plugins(group) == {"a": 1}
+    assert __import__(loaded["a"].__module__).found == {}
+
+
+THREADS = """
+import threading
+from envbuilder.plugins import load_plugins, load_plugins_by_group
+barrier = threading.Barrier(2, timeout=30)
+
+
+def in_a_thread(*arguments):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(load_plugins(*arguments)), daemon=True)
+    thread.start()
+    thread.join(30)
+    return found
+"""
+
+
+def test_a_plugin_may_wait_for_a_thread_that_loads_others(tmp_path: Path, group: str) -> None:
+    other = f"{group}.other"
+    publish(tmp_path, group, "first", "a =register", code=f"{THREADS}def register(): return in_a_thread({other!r})\n")
+    publish(tmp_path, other, "second", "b =register", code=REGISTER)
+
+    assert load_plugins(group) == {"a": [{"b": 1}]}
+
+
+def test_a_thread_waits_for_what_another_one_loads(tmp_path: Path, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is let go on by the second's waiting: that the second asks for the plugin's end is what is seen."""
+    begun, waited = threading.Event(), threading.Event()
+    monkeypatch.setattr(plugins, "rendezvous", (begun, waited), raising=False)
+    code = "from envbuilder.plugins import rendezvous\ndef register():\n    calls.append(1)\n"
+    code += "    rendezvous[0].set()\n    return rendezvous[1].wait(30) and len(calls)\n"
+    publish(tmp_path, group, "slow", "a =register", code=code)
+
+    class Seen(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr(plugins, "threading", SimpleNamespace(Event=Seen, get_ident=threading.get_ident))
+    found: list[dict[str, int]] = []
+    first = threading.Thread(target=lambda: found.append(load_plugins(group)), daemon=True)
+    first.start()
+    assert begun.wait(30)
+    found.append(load_plugins(group))
+    first.join(30)
+
+    assert found == [{"a": 1}, {"a": 1}]
+
+
+def test_two_plugins_that_ask_for_each_other_in_two_threads_do_not_wait_for_ever(tmp_path: Path, group: str) -> None:
+    beacon = f"beacon_{group.partition('.')[0]}"
+    (tmp_path / f"{beacon}.py").write_text(THREADS)
+    for name, other in (("one", "two"), ("two", "one")):
+        code = f"from {beacon} import barrier, load_plugins\n"
+        code += f"def register():\n    barrier.wait()\n    return load_plugins('{group}.{other}')\n"
+        publish(tmp_path, f"{group}.{name}", name, f"{name} =register", code=code)
+    found: list[dict[str, object]] = []
+    names = [f"{group}.one", f"{group}.two"]
+    threads = [
+        threading.Thread(target=lambda name=name: found.append(load_plugins(name)), daemon=True) for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert sorted(map(str, found)) in (
+        ["{'one': {'two': {}}}", "{'two': {}}"],
+        ["{'one': {}}", "{'two': {'one': {}}}"],
+    )
+
+
+def test_many_threads_call_each_plugin_once(tmp_path: Path, group: str) -> None:
+    for name in ("one", "two", "three"):
+        publish(tmp_path, group, name, f"{name} =register", code=REGISTER)
+    barrier = threading.Barrier(8, timeout=30)
+    found = []
+
+    def ask() -> None:
+        barrier.wait()
+        found.append(dict(load_plugins(group)))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert found == [{"one": 1, "two": 1, "three": 1}] * 8
+
+
 FORK = """
 import os
 from envbuilder.plugins import load_plugins
@@ -184,12 +315,24 @@ os.waitpid(child, 0)
 """
 
 
-@pytest.mark.parametrize(("code", "lines"), [(FORK, 3), (FORK_MEANWHILE, 1)])
+FORK_INSIDE = """
+from envbuilder.plugins import load_plugins
+print(load_plugins({group!r}, allow=["fork"]) and load_plugins({group!r}, allow=["quick"]), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("code", "lines"), [(FORK, 3), (FORK_MEANWHILE, 1), (FORK_INSIDE, 2)])
 def test_a_fork_neither_hangs_nor_calls_again(tmp_path: Path, group: str, code: str, lines: int) -> None:
     (tmp_path / "beacon.py").write_text("import threading\nloading = threading.Event()\n")
     publish(tmp_path, group, "quick", "quick =register", code=REGISTER)
     slow = "import beacon, threading\nbeacon.loading.set()\nthreading.Event().wait()\n"
     publish(tmp_path, group, "slow", "slow =register", code=slow)
+    forks = (
+        "import os\nfrom envbuilder.plugins import load_plugins\ndef register():\n    child = os.fork()\n"
+        f"    if not child:\n        print(load_plugins({group!r}, allow=['fork', 'quick']), flush=True)\n"
+        "        os._exit(0)\n    os.waitpid(child, 0)\n    return True\n"
+    )
+    publish(tmp_path, group, "fork", "fork =register", code=forks)
     env = {**os.environ, "PYTHONPATH": f"{kit.ROOT}{os.pathsep}{tmp_path}"}
     command = [sys.executable, "-W", "ignore", "-c", code.format(group=group)]
 

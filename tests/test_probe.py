@@ -10,17 +10,46 @@ import kit
 import pytest
 
 from envbuilder.devices import ANY, CUDA, DEVICES, HPU, NEURON, NPU, ROCM, TPU, XPU, Device, missing_device
-from envbuilder.manifest import ProbeResult
+from envbuilder.manifest import Manifest, ProbeResult
 from envbuilder.paths import Environment
 from envbuilder.probe import Entry, probe
 
 GROUP = "vllm.general_plugins"
+ENGINE = {
+    "__init__.py": "import os\nos.environ['OF_THE_BASE'] = 'yes'\nheavy = b'x' * 64_000_000\n",
+    "core.py": """
+import functools
+
+def run(): ...
+def stop(): ...
+def slow(): ...
+@functools.lru_cache
+def version(): ...
+limit = None
+class Runner:
+    def step(self): ...
+    @property
+    def name(self): ...
+    def keep(self): ...
+def settle():
+    global limit, slow
+    limit, slow = 3, functools.lru_cache(slow)
+""",
+    "old.py": "value = 1\n",
+}
+"""An engine that takes memory, sets a variable, and later changes a little of itself."""
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> kit.Base:
-    """Make one venv that stands for an overlay; each test has modules of its own in it."""
-    return kit.base(tmp_path_factory.mktemp("overlay") / "venv")
+    """Make one venv that stands for an overlay, over a base with an engine; each test has modules of its own in it."""
+    folder = tmp_path_factory.mktemp("overlay")
+    made = kit.base(folder / "venv")
+    for name, text in ENGINE.items():
+        (folder / "base" / "engine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "base" / "engine" / name).write_text(text)
+    (made.purelib / "base.pth").write_text(f"{folder / 'base'}\n")
+    return made
 
 
 class Overlay:
@@ -34,13 +63,24 @@ class Overlay:
     def module(self, name: str, code: str) -> None:
         (self.venv.purelib / f"{name}.py").write_text(code)
 
-    def probe(self, *values: str, timeout: float = 60.0, **variables: str) -> list[ProbeResult]:
+    def probe(
+        self, *values: str, timeout: float = 60.0, returns: str | list[str] = "", **variables: str
+    ) -> list[ProbeResult]:
+        all_return = [returns] * len(values) if isinstance(returns, str) else returns
         entries = tuple(
-            Entry(group=GROUP, name=f"name{number}", value=value, package=f"package{number}", plugin=f"plugin{number}")
+            Entry(
+                group=GROUP,
+                name=f"name{number}",
+                value=value,
+                package=f"package{number}",
+                plugin=f"plugin{number}",
+                returns=all_return[number],
+            )
             for number, value in enumerate(values)
         )
         env = Environment(variables={"PATH": os.defpath, **variables})
-        results = probe(str(self.venv.python), entries, env=env, cwd=str(self.cwd), timeout=timeout)
+        python, cwd = str(self.venv.python), str(self.cwd)
+        results = probe(python, entries, env=env, cwd=cwd, engine="engine", timeout=timeout)
         assert [result.value for result in results] == list(values)
         return list(results)
 
@@ -79,6 +119,9 @@ def test_entry_points_that_load(overlay: Overlay) -> None:
         plugin="plugin0",
         status="ok",
         seconds=first.seconds,
+        base_seconds=first.base_seconds,
+        memory=first.memory,
+        peak=first.peak,
     )
     assert 0 <= first.seconds < 60
     assert (second.status, second.package) == ("ok", "package1")
@@ -164,6 +207,144 @@ def test_a_hang_is_told_with_its_place(overlay: Overlay, code: str) -> None:
     assert 0.4 < result.seconds < 30
 
 
+RETURNED = [
+    ("anything", "return 3", ""),
+    ("anything", "raise RuntimeError('vLLM >= 0.17')", "RuntimeError: vLLM >= 0.17"),
+    ("class", "return dict", ""),
+    ("class", "return 3", "TypeError: it returned 3, not a class"),
+    ("path", "return None", ""),
+    ("path", "return 'gone.Processor'", ""),
+    ("path", "return dict", "TypeError: it returned <class 'dict'>, neither the path of a class nor None"),
+    ("platform", "return None", ""),
+    ("platform", "return 'collections.abc.Sized'", ""),
+    ("platform", "return 'gone.Platform'", "ModuleNotFoundError: No module named 'gone'"),
+    ("platform", "return 'collections.Gone'", "AttributeError: module 'collections' has no attribute 'Gone'"),
+]
+
+
+def test_what_is_called_must_return_what_the_engine_takes(overlay: Overlay) -> None:
+    bodies = [f"def register{at}():\n    {body}\n" for at, (_, body, _) in enumerate(RETURNED)]
+    overlay.module("plugin", "".join(bodies))
+    values = [f"plugin:register{at}" for at in range(len(RETURNED))]
+
+    results = overlay.probe(*values, returns=[returns for returns, _, _ in RETURNED])
+
+    assert [(result.error, result.called) for result in results] == [(error, True) for _, _, error in RETURNED]
+    assert [result.status == "ok" for result in results] == [not error for _, _, error in RETURNED]
+
+
+def test_a_call_that_never_returns_costs_one_entry_point(overlay: Overlay) -> None:
+    overlay.module("plugin", "import os\ndef end(): os._exit(3)\ndef hang():\n    while True: pass\n")
+
+    end, hang, fine = overlay.probe("plugin:end", "plugin:hang", "os:getpid", returns="anything", timeout=0.5)
+
+    assert end.wrong == "fails when it is called: the process ended with exit code 3"
+    assert hang.wrong.startswith("fails when it is called: it did not end within 0.5 s, at `")
+    assert fine.status == "ok"
+
+
+def test_what_cannot_be_imported_is_not_called(overlay: Overlay) -> None:
+    overlay.module("plugin", "raise ImportError('no')")
+    overlay.module("none", "register = 3")
+
+    first, second = overlay.probe("plugin:register", "none:register", returns="anything")
+
+    assert (first.called, first.wrong) == (False, "does not load: ImportError: no")
+    assert second.wrong == "fails when it is called: TypeError: 'int' object is not callable"
+
+
+EFFECTS = """
+import atexit, os, signal, subprocess, sys, threading, time
+import engine.core, engine.old
+
+def register():
+    threading.Thread(target=time.sleep, args=(1000,), name="poller", daemon=True).start()
+    ended = threading.Thread(target=int, name="ended")
+    ended.start()
+    ended.join()
+    os.environ["SET"] = os.environ["CHANGED"] = "secret"
+    del os.environ["GONE"]
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    subprocess.Popen(["sleep", "1000"])
+    subprocess.run(["true"])
+    atexit.register(int)
+    os.chdir("/")
+    sys.modules["torch"] = type("torch", (), {"cuda": type("cuda", (), {"is_initialized": staticmethod(lambda: True)})})
+    engine.core.run = lambda: None
+    engine.core.version = register
+    del engine.core.stop
+    engine.core.Runner.step = register
+    engine.core.Runner.name = property(register)
+    engine.core.Runner.more = register
+    engine.core.added = register
+    engine.core.settle()
+    sys.modules["engine.old"] = sys
+"""
+
+
+def test_what_a_plugin_leaves_behind_is_told(overlay: Overlay) -> None:
+    overlay.module("trouble", EFFECTS)
+    overlay.module("fine", "import engine.core, json\ndef register(): engine.core.limit = 4\n")
+
+    first, second = overlay.probe("trouble:register", "fine:register", returns="anything", CHANGED="a", GONE="b")
+
+    assert first.status == second.status == "ok"
+    assert first.effects == {
+        "threads": ["poller"],
+        "processes": ["sleep"],
+        "environment": ["CHANGED", "GONE", "SET"],
+        "signals": ["SIGTERM"],
+        "exits": 1,
+        "cwd": "/",
+        "cuda": True,
+        "patched": [
+            "engine.core.Runner.name",
+            "engine.core.Runner.step",
+            "engine.core.run",
+            "engine.core.stop",
+            "engine.core.version",
+            "engine.old",
+        ],
+    }
+    assert second.effects == {}
+
+
+def test_memory_and_time_of_the_base_are_not_the_plugins(overlay: Overlay) -> None:
+    overlay.module("light", "import engine\ndef register(): bytearray(48_000_000)\n")
+    overlay.module("heavy", "import time\nkept = []\ndef register(): kept.append(b'x' * 32_000_000); time.sleep(0.1)\n")
+
+    light, heavy = overlay.probe("light:register", "heavy:register", returns="anything")
+
+    assert light.effects == {}
+    assert light.memory < 16e6
+    assert light.peak > 64e6
+    assert light.base_seconds > light.seconds
+    assert 30e6 < heavy.memory < 48e6
+    assert heavy.peak >= heavy.memory
+    assert heavy.call_seconds > 0.1 > heavy.seconds
+
+
+def test_names_that_plugins_give_hold_no_credentials(overlay: Overlay) -> None:
+    overlay.module(
+        "named",
+        "import threading as t, time\nt.Thread(target=time.sleep, args=[9], name='a://u:p@b', daemon=True).start()",
+    )
+
+    (result,) = overlay.probe("named")
+
+    assert result.effects["threads"] == ["a://****@b"]
+
+
+def test_results_of_an_older_version_are_read() -> None:
+    manifest = Manifest(soabi="s", platform="p", python_version="3.11", base={}, members=(), facts={})
+    old = {"group": "g", "name": "n", "value": "v", "package": "p", "plugin": "q", "status": "ok"}
+
+    read = Manifest.from_dict({**manifest.to_dict(), "probe": [{**old, "error": "", "seconds": 0.1}]})
+
+    assert read.probe == (ProbeResult(**old, seconds=0.1),)
+    assert (read.probe[0].called, read.probe[0].effects) == (False, {})
+
+
 def test_threads_and_exit_functions_of_plugins_hold_nothing_up(overlay: Overlay) -> None:
     code = """
 import atexit, threading, time
@@ -220,7 +401,7 @@ def test_what_a_plugin_sees(overlay: Overlay) -> None:
     code = """
 import os, sys
 assert os.environ["PYTHONDONTWRITEBYTECODE"] == "1" and sys.dont_write_bytecode
-assert os.environ["VPM_ENV_DISABLE"] == "1"
+assert os.environ["VPM_ENV_DISABLE"] == os.environ["VPM_ENV_PROBE"] == "1"
 assert "VPM_ENV_PIN" not in os.environ and "PYTHONPATH" not in os.environ
 assert os.environ["KEPT"] == "yes"
 assert sys.stdin.read() == ""

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.network
 
 PLUGINS = ("raif-vllm", "hotwire-vllm", "ablated-vllm-plugin", "vllm-ipc-cache")
 BEAM = "vllm-beam-search-plugin"
+MERALION = "vllm-plugin-meralion2"
 ENGINE = {"torch": "2.11.0", "transformers": "4.57.0", "numpy": "2.3.0"}
 """What a vLLM 0.33 brings along, as metadata."""
 
@@ -44,10 +45,10 @@ def stand(tmp_path: Path, cache: Path) -> Iterator[Stand]:
         yield made
 
 
-def config(stand: Stand, *names: str, extra: str = "", more: str = "") -> None:
-    """Write a config that leaves the index to the machine's settings."""
+def config(stand: Stand, *names: str, extra: str = "", more: str = "", probe: str = "import") -> None:
+    """Write a config that leaves the index to the machine's settings; no plugin can register with such an engine."""
     entries = "".join(f"  - {{name: {name}, source: pypi, package: {name}{extra}}}\n" for name in names)
-    stand.vpm_env.config(f"plugins:\n{entries}{more}")
+    stand.vpm_env.config(f"probe: {probe}\nplugins:\n{entries}{more}")
 
 
 def announced(stand: Stand) -> set[str]:
@@ -93,6 +94,22 @@ def test_a_bound_that_the_base_breaks_is_refused_with_its_chain(stand: Stand) ->
     for name in ("tmp", "store", "overlays"):
         assert list((home / name).iterdir()) == []
     assert not [path for path in home.glob("profiles/*/*/*") if path.name != "order.json"]
+
+
+def test_a_plugin_that_refuses_the_engine_only_when_it_is_called_is_refused_first(stand: Stand) -> None:
+    """Its metadata name no vLLM; what it says of itself stands in the body of its `register`."""
+    stand.publish("librosa", "0.11.0")
+    engine = stand.base.purelib / "vllm" / "__init__.py"
+    engine.write_text(f"{engine.read_text()}class ModelRegistry: ...\n")
+    config(stand, MERALION, extra=", version: ==0.3.0", more=f"find_links: {stand.index.folder}\n", probe="call")
+
+    refused = stand("build", check=False)
+
+    assert refused.exit == 1
+    says = "RuntimeError: MERaLiON2 plugin does not support vLLM version 0.33.0. Supported range: >= 0.12.0, < 0.17.0"
+    called = f"`{MERALION}`: vllm.general_plugins: register_dummy_model fails when it is called: {says}\n"
+    assert called in refused.stderr
+    assert stand("history", "--json").json["current"] is None
 
 
 def test_a_bound_that_is_ignored_is_told_everywhere(stand: Stand) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import kit
@@ -180,3 +181,20 @@ def test_the_real_beam_search_plugin_names_all_that_it_breaks_on(base: kit.Base,
         kit.dist_info(base, name, version)
     conflicts = Resolver(base, None, tmp_path).refused(pypi("vllm-beam-search-plugin", "==0.1.5"))
     assert [conflict.chain[-1].split(">")[0] for conflict in conflicts] == ["vllm", "torch", "triton"]
+
+
+def test_an_index_that_does_not_answer_is_told_once(base: kit.Base, vpm_env: kit.VpmEnv) -> None:
+    """Not for every plugin, after its own timeout."""
+    kit.fake_vllm(base)
+    vpm_env.use(base).config(
+        "index: http://127.0.0.1:9/none\nplugins:\n  - {name: one, source: pypi}\n  - {name: two, source: pypi}\n"
+    )
+    done = vpm_env("build", env={"UV_HTTP_RETRIES": "0"})
+
+    assert done.exit == 1
+    assert re.fullmatch(
+        r"(resolving: .*\n)?"
+        r"error: `index`: `http://127.0.0.1:9/none/(one|two)/` does not answer: Connection refused \(os error 111\)\n\n"
+        r"hint: `vpm-env doctor` looks at each index; `--offline` makes do with what is there\n",
+        done.stderr,
+    )

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import kit
 import pytest
 
-from envbuilder.paths import Environment
+from envbuilder.paths import Environment, Layout
+from envbuilder.profile import Profile
+from envbuilder.registry import failures
 from envbuilder.removal import uninstall
 from envbuilder.scope import Options
 
@@ -166,9 +168,15 @@ def test_plugins_that_fail_are_told_until_a_build_succeeds(stand: kit.VpmEnv) ->
     assert "9.0" in data["plugins"]["one-plugin"]["error"]
     stand("history", check=True)
     assert json.loads((stand.home / "registry.json").read_text()) == data
+    told = stand("status").stdout
+    assert f"\nfailed:    the last build, for `nope`: {' '.join(data['plugins']['nope']['error'].split())}\n" in told
+    profile = Profile(Layout(str(stand.home)), "default", data["vpm_env"]["base"])
+    assert failures(profile).keys() == {"lost", "nope", "one"}
+    assert told.count("\nfailed:") == 2, "what is left out of the current set is told as that"
     write(stand, HEAD + REST)
     stand("build", check=True)
     assert (stand.home / "registry.json").read_bytes() == good
+    assert failures(profile) == {}
 
 
 def test_a_first_build_that_fails_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:

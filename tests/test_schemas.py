@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 FOLDER = kit.ROOT / "docs" / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 VERBS = sorted(verb for verb, parser in cli.parsers().items() if "--json" in parser.format_help())
-OTHERS = {"error", "gc-why", "hook-install", "hook-show", "hook-uninstall"}
+OTHERS = {"error", "gc-why", "hook-install", "hook-show", "hook-uninstall", "run-events"}
 """Schemas of what is no verb's only answer."""
 
 GROUP = "vllm.general_plugins"
 CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "add": (("add", "three", "--dry-run"),),
+    "audit": (("audit", "1", "--strict"),),
+    "bisect": (
+        ("bisect", "--json", "sh", "-c", '! ls -d "$VIRTUAL_ENV"/lib/python*/site-packages/two* >/dev/null 2>&1'),
+    ),
     "build": (("build",), ("build", "--dry-run", "--offline"), ("build", "--force", "--offline")),
     "check": (("check", "--offline"),),
     "diff": (("diff",), ("diff", "1", "2"), ("diff", "2", "2")),
@@ -75,7 +79,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     links = folder / "links"
     kit.wheel(links, "three")
     for name, requires in (("one", ()), ("two", ("three",))):
-        kit.wheel(links, name, requires=requires, entry_points={GROUP: {name: name}})
+        kit.wheel(links, name, requires=requires, entry_points={GROUP: {name: f"{name}:__version__.title"}})
     for names in (("one",), ("one", "two")):
         entries = "".join(f"  - {{name: {name}, source: pypi}}\n" for name in names)
         keys = f"find_links: {links}\nindex: {(folder / 'none').as_uri()}\non_switch: echo switched\n"
@@ -108,7 +112,7 @@ def referred(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 
 def test_every_verb_with_json_has_a_schema_and_is_called_here() -> None:
     assert set(SCHEMAS) == {*VERBS, *OTHERS}
-    assert set(CALLS) | {"error"} == set(SCHEMAS)
+    assert set(CALLS) | {"error", "run-events"} == set(SCHEMAS)  # of events, see test_judging
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

@@ -52,7 +52,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kit.VpmEnv]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     for names in (("one",), ("one", "two")):
-        kit.wheel(folder / "links", names[-1], entry_points={GROUP: {names[-1]: names[-1]}})
+        kit.wheel(folder / "links", names[-1], entry_points={GROUP: {names[-1]: f"{names[-1]}:__version__.title"}})
         entries = "".join(f"  - {{name: {name}, source: pypi}}\n" for name in names)
         vpm_env.config(f"find_links: {folder / 'links'}\nindex: http://127.0.0.1:9/none\nplugins:\n{entries}")
         vpm_env("build", "--offline", check=True)

@@ -20,6 +20,14 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
     # verb -> the test of what it writes into a pipe, and of what it writes on a terminal of 80 columns; one where it is
     # the same test
     "add": (EDITED, "test_verbs_edit.test_on_a_terminal_a_change_is_a_line_too"),
+    "audit": (
+        "test_verbs_audit.test_a_set_is_read_again",
+        "test_verbs_audit.test_on_a_terminal_of_80_columns",
+    ),
+    "bisect": (
+        "test_bisect.test_the_plugin_is_named_in_a_few_tries",
+        "test_bisect.test_what_changed_between_two_generations_is_named",
+    ),
     "build": (
         ONLY_LOOKS,
         "test_cli.test_a_build_that_would_change_nothing_on_a_terminal",
@@ -41,6 +49,7 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
     "init": (BOTH, "test_cli.test_the_first_config_is_told"),
     "keep": ("test_keep.test_keep_says_what_it_marks_and_gc_spares_it", BOTH),
     "list": ("test_cli.test_list", TABLES),
+    "new": ("test_new.test_a_new_project_is_told",),
     "outdated": ("test_see.test_outdated", SEEN),
     "path": (ONLY_LOOKS, TABLES),
     "plugins": ("test_see.test_plugins", SEEN),
@@ -55,6 +64,7 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
     "show": ("test_see.test_show", SEEN),
     "status": ("test_cli.test_status_says_first_whether_a_new_process_gets_the_set", TABLES),
     "switch": (BOTH,),
+    "template": ("test_templates.test_the_list",),
     "tree": ("test_see.test_tree", "test_see.test_tree_on_a_terminal"),
     "uninstall": ("test_cli.test_what_an_uninstall_would_take",),
     "unkeep": ("test_keep.test_keep_says_what_it_marks_and_gc_spares_it", BOTH),

@@ -18,12 +18,11 @@ import pytest
 
 from envbuilder import elf, unpack
 from envbuilder.errors import PackageError
+from envbuilder.package import Package
 from envbuilder.record import check_members
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from envbuilder.package import Package
 
 SITE = "lib/python3.11/site-packages"
 METADATA = "Metadata-Version: 2.1\nName: Demo\nVersion: 1.0\nRequires-Dist: numpy>=1\n"
@@ -306,6 +305,33 @@ def test_a_library_that_looks_for_a_neighbour_package_makes_its_directories_phys
     assert made.physical == ("nvidia", "nvidia/cufft", "nvidia/cufft/lib")
 
 
+def test_a_library_that_looks_for_what_lies_below_the_overlay_makes_its_directories_physical(tmp_path: Path) -> None:
+    made, _ = take(
+        tmp_path,
+        **{f"{SITE}/mkl/a.so": library("$ORIGIN/../../.."), f"{SITE}/far/b.so": library("$ORIGIN/../../../../../out")},
+    )
+
+    assert made.physical == ("mkl",)
+
+
+def test_what_libraries_say_of_themselves_is_recorded(tmp_path: Path) -> None:
+    wanting = kit.library("libc.so.6", runpath="$ORIGIN:/b", soname="liba.so", wants={"libc.so.6": ["GLIBC_2.2.5"]})
+    made, _ = take(
+        tmp_path, **{f"{SITE}/demo/a.so": wanting, f"{SITE}/demo/not.so": b"text", "share/b.so.1": kit.library()}
+    )
+
+    assert made.compiled == [
+        ["lib/demo/a.so", 62, "liba.so", ["libc.so.6"], ["$ORIGIN", "/b"], ["GLIBC_2.2.5"]],
+        ["data/share/b.so.1", 62, "", [], [], []],
+    ]
+    assert Package.from_dict(made.to_dict(), files="").compiled == made.compiled
+
+
+def searched(path: Path) -> tuple[str, ...]:
+    said = elf.read(str(path))
+    return said.searched if said else ()
+
+
 def test_runpaths_are_read_as_the_linker_wrote_them(tmp_path: Path) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
@@ -314,20 +340,20 @@ def test_runpaths_are_read_as_the_linker_wrote_them(tmp_path: Path) -> None:
     command = [compiler, "-shared", "-o", path, "-x", "c", os.devnull, "-Wl,-rpath,$ORIGIN/../a:/b"]
     subprocess.run(command, check=True, capture_output=True)
 
-    assert elf.runpaths(str(path)) == ("$ORIGIN/../a", "/b")
+    assert searched(path) == ("$ORIGIN/../a", "/b")
 
 
 def test_damaged_libraries_have_no_runpaths(tmp_path: Path) -> None:
     sound = library("$ORIGIN/..")
     path = tmp_path / "lib.so"
     path.write_bytes(sound)
-    assert elf.runpaths(str(path)) == ("$ORIGIN/..",)
+    assert searched(path) == ("$ORIGIN/..",)
     for cut in range(len(sound) - 20):
         path.write_bytes(sound[:cut])
-        assert elf.runpaths(str(path)) in ((), ("$ORIGIN/..",))
+        assert searched(path) in ((), ("$ORIGIN/..",))
     for position in range(len(sound)):
         path.write_bytes(sound[:position] + b"\xff" + sound[position + 1 :])
-        elf.runpaths(str(path))
+        searched(path)
 
 
 def test_the_package_that_was_locked_is_required(tmp_path: Path) -> None:

@@ -270,6 +270,18 @@ def test_offline_asks_nobody(base: kit.Base, index: kit.Index, layout: Layout, t
     assert index.requests == []
 
 
+def test_pips_no_index_is_told_to_uv_before_the_end_of_its_options(
+    base: kit.Base, layout: Layout, tmp_path: Path
+) -> None:
+    wheel = kit.wheel(tmp_path / "links", "plug")
+    env = Environment({**environment().variables, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull})
+    words = ["pip", "install", "--dry-run", "--quiet", "--python", str(base.python), "--", str(wheel)]
+
+    assert configure(None, env, layout, offline=False).run(words, cwd=str(tmp_path)).code == 0
+    again = [*words[:2], "--no-index", *words[2:]]
+    assert configure(None, env, layout, offline=False).run(again, cwd=str(tmp_path)).code == 0
+
+
 def test_uv_is_found_on_path_or_told_missing(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "uv", None)
     with pytest.raises(SourceError) as caught:

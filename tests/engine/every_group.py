@@ -27,7 +27,7 @@ import os
 
 
 def note(group):
-    if "{FILE}" in os.environ:
+    if "{FILE}" in os.environ and "VPM_ENV_PROBE" not in os.environ:
         with open(os.environ["{FILE}"], "ab", buffering=0) as stream:
             stream.write(f"{{group}} {{multiprocessing.current_process().name}}\\n".encode())
 

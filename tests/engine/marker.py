@@ -54,7 +54,7 @@ def register():
         "files": [__file__, late.__file__],
         "pin": os.environ.get("VPM_ENV_PIN"),
     }}
-    if "MARKER_FILE" in os.environ:
+    if "MARKER_FILE" in os.environ and "VPM_ENV_PROBE" not in os.environ:
         with open(os.environ["MARKER_FILE"], "ab", buffering=0) as stream:
             stream.write(json.dumps(told).encode() + b"\\n")
 

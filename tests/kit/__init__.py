@@ -3,8 +3,9 @@
 from kit.artifacts import project, sdist, wheel
 from kit.bases import KINDS, Base, base, bundled, describe, dist_info, fake_vllm, install, relocate
 from kit.commands import Finished, VpmEnv
-from kit.engines import fake_fastdeploy
+from kit.engines import fake_fastdeploy, fake_sglang
 from kit.indexes import Index, Request, index
+from kit.libraries import library
 from kit.machine import (
     MACHINE,
     ROOT,
@@ -39,12 +40,14 @@ __all__ = [
     "describe",
     "dist_info",
     "fake_fastdeploy",
+    "fake_sglang",
     "fake_vllm",
     "git_http",
     "git_repository",
     "index",
     "install",
     "is_ours",
+    "library",
     "members",
     "mostly_long",
     "network_settings",

@@ -1,0 +1,1 @@
+"""A logits processor for vLLM: a request names tokens that its answer must not have."""

@@ -1,0 +1,1 @@
+"""A logger of statistics for vLLM."""
