@@ -72,7 +72,7 @@ def bring_up_to_date(host: Any, environment: dict[str, str]) -> bool:
     config = named or known_config(host, profile)
     if not config or not may_build(host, profile, config):
         return False
-    environment["built"] = run(command(host, profile, config))
+    environment["built"] = run(host, command(host, profile, config))
     return bool(environment["built"])
 
 
@@ -126,7 +126,7 @@ def known_config(host: Any, profile: str) -> str:
     found = next((path for path in (recorded, own) if os.path.isfile(path)), "")
     if recorded and found != recorded:
         kept = f"`{found}` counts" if found else "the plugins stay as they were built"
-        tell(f"WARNING: there is no `{recorded}` any more, which the set was built from; {kept}")
+        host.tell(f"WARNING: there is no `{recorded}` any more, which the set was built from; {kept}")
     return found
 
 
@@ -219,12 +219,12 @@ def variables() -> dict[str, str]:
     return {**kept, "VPM_ENV_AUTO": "0"}
 
 
-def run(words: Sequence[str]) -> str:
+def run(host: Any, words: Sequence[str]) -> str:
     """Run the build to its end, and return the number of the generation that it is about, "" where it did nothing.
 
     Raise `FailedError` if it fails.
     """
-    problem, told = __import__("_vpm_env.building").building.run(words, variables())
+    problem, told = __import__("_vpm_env.building").building.run(words, variables(), host.tell)
     if problem:
         raise FailedError(problem)
     return told if told.isdigit() and told.isascii() else ""
@@ -233,11 +233,11 @@ def run(words: Sequence[str]) -> str:
 def fall_back(host: Any, policy: str, state: str, problem: str, environment: dict[str, str]) -> None:
     """Do what the policy says after a failure, and say it in one line."""
     if policy == "fail":
-        tell(f"ERROR: {problem}; the engine is not started")
+        host.tell(f"ERROR: {problem}; the engine is not started")
         os._exit(1)  # an exception would make this Python explain why it has no `site`
     environment.pop("built", None)
     kept = "" if policy == "bare" else current(host, environment)
-    tell(f"ERROR: {problem}; starting {f'with {kept}' if kept else 'without plugins'}")
+    host.tell(f"ERROR: {problem}; starting {f'with {kept}' if kept else 'without plugins'}")
     if not kept:
         raise host.InactiveError(state, problem)
     host.unbuilt = problem
@@ -260,11 +260,3 @@ def renew(host: Any) -> None:
         import importlib
 
         importlib.reload(host)
-
-
-def tell(text: str) -> None:
-    try:
-        sys.stderr.write(f"vpm-env: {text}\n")
-        sys.stderr.flush()
-    except Exception:  # noqa: BLE001, S110 (no stderr, or nobody who reads it, is no reason to stop)
-        pass

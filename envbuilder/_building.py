@@ -11,12 +11,11 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 
 TYPE_CHECKING = False  # it would take `typing` to import that
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 HEARTBEAT = 8.0
@@ -27,8 +26,10 @@ PATIENCE = 5.0
 """Seconds that an interrupted build has to clean up."""
 
 
-def run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
+def run(words: Sequence[str], variables: Mapping[str, str], tell: Callable[[str], None]) -> tuple[str, str]:
     """Run the build to its end and return what went wrong in one line, or "", and what it printed: a word or none.
+
+    `tell` writes a line to standard error.
 
     A signal ends the build, and then this process.
     """
@@ -47,10 +48,10 @@ def run(words: Sequence[str], variables: Mapping[str, str]) -> tuple[str, str]:
             )
         except OSError as error:
             return f"`{words[0]}` cannot be started: {error.strerror}", ""
-        problem = listen(child, caught)
+        problem = listen(child, caught, tell)
         if caught:
             end(child)
-            die(caught[0])
+            die(caught[0], tell)
         printed: Any = child.stdout
         return problem, "" if problem else printed.read().decode("ascii", "replace").strip()
 
@@ -86,7 +87,7 @@ def skip(*_: object) -> None:
     """Ignore a signal in this process, and in none that it starts."""
 
 
-def listen(child: subprocess.Popen[bytes], caught: list[int]) -> str:
+def listen(child: subprocess.Popen[bytes], caught: list[int], tell: Callable[[str], None]) -> str:
     """Pass on what the build says until it ends or a signal came; return what went wrong in one line, or ""."""
     stream: Any = child.stderr
     error, rest, poll = "", b"", select.poll()
@@ -99,7 +100,7 @@ def listen(child: subprocess.Popen[bytes], caught: list[int]) -> str:
             chunk = os.read(stream.fileno(), 1 << 16)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines if chunk else [rest]:
-                error = error or pass_on(line)
+                error = error or pass_on(line, tell)
             if not chunk:
                 break
         elif child.poll() is not None:
@@ -110,7 +111,7 @@ def listen(child: subprocess.Popen[bytes], caught: list[int]) -> str:
     return outcome(child, caught, error)
 
 
-def pass_on(line: bytes) -> str:
+def pass_on(line: bytes, tell: Callable[[str], None]) -> str:
     """Say a line of the build; return the error that it tells of, or ""."""
     text = line.decode("utf-8", "replace").rstrip()
     if text:
@@ -144,17 +145,9 @@ def end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def die(number: int) -> None:
+def die(number: int, tell: Callable[[str], None]) -> None:
     """End this process as the signal would have ended it."""
     tell("interrupted; the engine is not started")
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)  # the first process of a container does not die of signals
-
-
-def tell(text: str) -> None:
-    try:
-        sys.stderr.write(f"vpm-env: {text}\n")
-        sys.stderr.flush()
-    except Exception:  # noqa: BLE001, S110 (no stderr, or nobody who reads it, is no reason to stop)
-        pass

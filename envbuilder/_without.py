@@ -36,7 +36,7 @@ def find(host: Any, asked: str) -> tuple[str, str]:
         return noted(host, names) or made(host), ""
     except FailedError as failed:
         if host.is_entry(*host.program_of(sys.orig_argv)):
-            tell(f"ERROR: VPM_ENV_WITHOUT={asked}: {failed}; starting with the whole generation {host.generation}")
+            host.tell(f"ERROR: VPM_ENV_WITHOUT={asked}: {failed}; starting with the whole generation {host.generation}")
         return host.digest, str(failed)
 
 
@@ -87,7 +87,7 @@ def made(host: Any) -> str:
         errors = [line[7:] for line in lines if line.startswith("error: ")]
         raise FailedError(errors[0] if errors else f"`vpm-env path` ended with {done.returncode}")
     for line in lines:
-        tell(line)
+        host.tell(line)
     digest = os.path.basename(os.fsdecode(done.stdout).rstrip("\n"))
     if not is_there(host, digest):
         raise FailedError(f"`vpm-env path` says `{digest}`, which is no set here")
@@ -115,11 +115,3 @@ def umask() -> int:
     now = os.umask(0o077)
     os.umask(now)
     return now
-
-
-def tell(text: str) -> None:
-    try:
-        sys.stderr.write(f"vpm-env: {text}\n")
-        sys.stderr.flush()
-    except Exception:  # noqa: BLE001, S110 (no stderr, or nobody who reads it, is no reason to stop)
-        pass

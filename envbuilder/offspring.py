@@ -53,12 +53,11 @@ def _processes() -> Iterator[tuple[int, int, int]]:
         names = os.listdir("/proc")
     except OSError:
         return
-    for name in names:
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as stream:
-                    state, parent, _, session = stream.read().rpartition(")")[2].split()[:4]
-            except (OSError, ValueError):
-                continue  # ended meanwhile
-            if state not in _ENDED:
-                yield int(name), int(parent), int(session)
+    for name in filter(str.isdigit, names):
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as stream:
+                state, parent, _, session = stream.read().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue  # ended meanwhile
+        if state not in _ENDED:
+            yield int(name), int(parent), int(session)

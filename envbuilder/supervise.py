@@ -66,19 +66,24 @@ class Supervisor:
         """
         process.adopt_orphans()
         with self._signals:
-            while True:
+            code = None
+            while code is None:
                 try:
-                    with self._signals.without_server():
-                        entered = self._enter(number)
-                    end = self._serve(entered)
-                    if not end.problem:
-                        self._note(events.STOPPED, entered, code=end.code)
-                        return end.code
-                    with self._signals.without_server():
-                        if self._is_over(entered, end):
-                            return end.code
+                    code = self._serve_once(number)
                 except StoppedError as stopped:
-                    return -stopped.number
+                    code = -stopped.number
+        return code
+
+    def _serve_once(self, number: int | str | None) -> int | None:
+        """Serve until a server ends; return how, or None where another one is to be started."""
+        with self._signals.without_server():
+            entered = self._enter(number)
+        end = self._serve(entered)
+        if not end.problem:
+            self._note(events.STOPPED, entered, code=end.code)
+            return end.code
+        with self._signals.without_server():
+            return end.code if self._is_over(entered, end) else None
 
     def _enter(self, number: int | str | None) -> Entered:
         """Take the set, and see that nobody else answers in the server's place: that would be judged for it."""

@@ -258,6 +258,7 @@ def test_the_engines_modules_build_too(engine: Engine, words: tuple[str, ...]) -
     assert Started(engine.stand.run(engine.stand.base.python, *command, env=engine.env)).loaded == ["shout"]
 
 
+@pytest.mark.long
 def test_a_child_builds_nothing(engine: Engine) -> None:
     engine.wants("shout")
     pin = engine.serve().told["pin"]
@@ -293,6 +294,7 @@ def test_a_pin_of_another_base_is_no_reason_not_to_build(engine: Engine) -> None
     assert not started.told["pin"].startswith("0" * 12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_a_variable_decides_where_the_hook_does_not(engine: Engine, value: str) -> None:
     stand = engine.stand
@@ -307,6 +309,7 @@ def test_a_variable_decides_where_the_hook_does_not(engine: Engine, value: str) 
     assert ("builds before an engine's start, and if that fails: last-good" in told) == (value == "0")
 
 
+@pytest.mark.long
 def test_the_config_can_switch_it_off(engine: Engine) -> None:
     engine.wants("shout", extra="auto: false\n")
     off = engine.serve()
@@ -411,13 +414,16 @@ def test_a_wrong_value_of_the_variable_is_a_failure(engine: Engine) -> None:
 def test_a_vpm_env_that_is_gone_is_a_failure() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    assert _building.run(["/gone/python"], {}) == ("`/gone/python` cannot be started: No such file or directory", "")
+    assert _building.run(["/gone/python"], {}, print) == (
+        "`/gone/python` cannot be started: No such file or directory",
+        "",
+    )
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def host(home: Path, **values: Any) -> Any:
     """Give what `_auto` asks of the hook: for this home, its functions, and constants as they would be written."""
-    names = ("require_home", "exists", "is_name", "InactiveError", "choose")
+    names = ("require_home", "exists", "is_name", "InactiveError", "choose", "tell")
     functions = {name: getattr(_activate, name) for name in names}
     return SimpleNamespace(**{"HOME": str(home), "BASE_KEY": "0" * 12, "PROFILE": "default", **functions, **values})
 
@@ -765,6 +771,7 @@ def change_engine(stand: Stand, old: str, new: str) -> None:
     kit.fake_vllm(stand.base, new)
 
 
+@pytest.mark.long
 def test_the_verb(stand: Stand) -> None:
     try:
         shown = stand("hook", "show", "--auto", "--policy", "bare").stdout

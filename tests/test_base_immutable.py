@@ -114,6 +114,7 @@ def hooked(stand: Stand) -> Iterator[Hooked]:
     stand("hook", "uninstall")
 
 
+@pytest.mark.long
 def test_pip_in_a_hooked_base(hooked: Hooked, tmp_path: Path) -> None:
     pip = (hooked.stand.base.python, "-m", "pip", "--disable-pip-version-check")
     kit.wheel(tmp_path, "unrelated", "1.0")
@@ -131,6 +132,7 @@ def test_pip_in_a_hooked_base(hooked: Hooked, tmp_path: Path) -> None:
     hooked.is_whole()
 
 
+@pytest.mark.long
 def test_pip_that_sees_the_overlay_cannot_take_it_apart(hooked: Hooked) -> None:
     """Whoever calls pip in a way that the hook does not know gets an error, and deletes nothing."""
     listed = hooked.stand.run(

@@ -101,6 +101,7 @@ def test_a_comment_in_the_config_changes_nothing(vllm: kit.VpmEnv, index: kit.In
     assert len(vllm("history", "--json").json["generations"]) == 1
 
 
+@pytest.mark.long
 def test_the_lock_is_sticky_until_an_upgrade(vllm: kit.VpmEnv, index: kit.Index) -> None:
     publish(index, "one", "1.0")
     publish(index, "two", "1.0")
@@ -306,6 +307,7 @@ def test_an_unrelated_install_in_the_base_changes_nothing(
     assert vllm("status", "--json").json["active"]
 
 
+@pytest.mark.long
 def test_another_engine_version_is_told_and_mended_by_the_next_build(
     vllm: kit.VpmEnv, base: kit.Base, index: kit.Index
 ) -> None:
@@ -428,6 +430,7 @@ def test_gc_and_a_switch_keep_out_of_each_others_way(vllm: kit.VpmEnv, index: ki
     assert all(f"is held by process {os.getpid()} (for" in done.stderr for done in held_up)
 
 
+@pytest.mark.long
 def test_gc_says_what_it_frees_and_frees_it(vllm: kit.VpmEnv, index: kit.Index) -> None:
     for name in ("one", "two", "three"):
         publish(index, name)

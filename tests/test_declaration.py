@@ -185,6 +185,7 @@ def test_one_that_cannot_be_read_is_a_warning(
     assert [(finding.code, finding.severity) for finding in found] == [("declaration-unreadable", "warning")] * count
 
 
+@pytest.mark.long
 def test_in_builds_also_where_the_file_lies_beside_the_code_and_is_not_packaged(tmp_path: Path) -> None:
     base = kit.base(tmp_path / "base")
     kit.fake_vllm(base, "0.33.0")

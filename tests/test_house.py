@@ -39,14 +39,11 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("_activate", TERMINAL): frozenset({"sys.stderr"}),
     # It runs vpm-env before an engine starts, and ends it if the engine is ended meanwhile.
     ("_auto", ENVIRONMENT): frozenset({"os.environ"}),
-    ("_auto", TERMINAL): frozenset({"sys.stderr"}),
-    ("_building", TERMINAL): frozenset({"sys.stderr"}),
     ("_building", PROCESSES): frozenset(
         {f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "Popen", "TimeoutExpired")} | {"os.kill", "os.killpg"}
     ),
     # It lets vpm-env make what VPM_ENV_WITHOUT leaves.
     ("_without", ENVIRONMENT): frozenset({"os.environ"}),
-    ("_without", TERMINAL): frozenset({"sys.stderr"}),
     ("_without", PROCESSES): frozenset({f"subprocess.{name}" for name in ("DEVNULL", "TimeoutExpired", "run")}),
     # It notes in the home that an engine starts, and lets vpm-env go back after too many starts.
     ("_loop", FILES): frozenset({f"os.{name}" for name in ("makedirs", "rename", "unlink")} | {"os.open for writing"}),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import homes
 import kit
 import pytest
+import stands
 
 from envbuilder import fs
 
@@ -87,23 +88,29 @@ EXPENSIVE = {
 }
 
 
-@pytest.fixture
-def two_generations(base: kit.Base, index: kit.Index, vpm_env: kit.VpmEnv) -> kit.VpmEnv:
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     """Make a profile that can roll back, and whose build has nothing to do; its config says which engine it is for."""
-    kit.fake_vllm(base)
-    vpm_env.use(base)
+    vpm_env = stands.small(tmp_path_factory.mktemp("imports"))
     for names in (["one"], ["one", "two"]):
-        kit.wheel(index.folder, names[-1])
-        entries = "".join(f"  - {{name: {name}, source: pypi, package: {name}}}\n" for name in names)
-        vpm_env.config(f"index: {index.url}\nengine: vllm\nplugins:\n{entries}")
-        vpm_env("build", check=True)
+        kit.wheel(vpm_env.folder.parent / "links", names[-1])
+        entries = "".join(f"  - {{name: {name}, source: pypi}}\n" for name in names)
+        vpm_env.config(f"find_links: ../links\nindex: http://127.0.0.1:9/none\nengine: vllm\nplugins:\n{entries}")
+        vpm_env("build", "--offline", check=True)
     return vpm_env
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> kit.Base:
+def two_generations(stand: kit.VpmEnv) -> kit.VpmEnv:
+    """Give it with the second generation current, whatever another test did."""
+    stand("switch", "2", check=True)
+    return stand
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> kit.Base:
     """Make an environment with nothing in it: what vpm-env needs of others, a hot verb needs not."""
-    return kit.base(tmp_path / "bare")
+    return kit.base(tmp_path_factory.mktemp("bare"))
 
 
 def imported(bare: kit.Base, vpm_env: kit.VpmEnv, *words: str) -> set[str]:
@@ -137,6 +144,12 @@ def test_a_hot_verb_imports_what_it_needs_and_no_more(
     assert {name for name in names - library if not name.startswith(("_", "envbuilder", "encodings."))} == set()
 
 
+def test_a_verb_that_is_not_hot_would_be_seen(two_generations: kit.VpmEnv, bare: kit.Base) -> None:
+    names = imported(bare, two_generations, "history")
+
+    assert rooms(names) - ROOMS_OF_EVERY_VERB != set()
+
+
 def test_a_set_made_before_is_made_again_without_parser_resolver_audit_and_probe(
     two_generations: kit.VpmEnv, bare: kit.Base
 ) -> None:
@@ -148,12 +161,6 @@ def test_a_set_made_before_is_made_again_without_parser_resolver_audit_and_probe
     assert names & EXPENSIVE - library == {"ctypes"}
     assert rooms(names) == ROOMS_OF_EVERY_VERB | ROOMS_THAT_MAKE_AGAIN
     assert two_generations("history", "--json").json["current"] == 1
-
-
-def test_a_verb_that_is_not_hot_would_be_seen(two_generations: kit.VpmEnv, bare: kit.Base) -> None:
-    names = imported(bare, two_generations, "history")
-
-    assert rooms(names) - ROOMS_OF_EVERY_VERB != set()
 
 
 def test_the_hook_brings_nothing_into_a_plain_start(tmp_path: Path, base: kit.Base) -> None:

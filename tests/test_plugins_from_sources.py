@@ -92,6 +92,7 @@ def test_credentials_work_and_appear_nowhere(vllm: kit.VpmEnv, tmp_path: Path) -
     assert "`mine`" in wrong.stderr
 
 
+@pytest.mark.long
 def test_a_folder_is_only_read_and_changes_are_seen(vllm: kit.VpmEnv, tmp_path: Path) -> None:
     folder = plugin(tmp_path / "mine")
     for path in [folder, *folder.rglob("*")]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def settle():
     "old.py": "value = 1\n",
 }
 """An engine that takes memory, sets a variable, and later changes a little of itself."""
+
+DEFAULT = "{}.{}".format(*sys.version_info)
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +450,7 @@ def test_a_python_that_does_not_start(overlay: Overlay, tmp_path: Path) -> None:
         assert all(words in result.error for result in results)
 
 
-@pytest.mark.parametrize("version", sorted(kit.pythons()))
+@pytest.mark.parametrize("version", kit.mostly_long(sorted(kit.pythons()), DEFAULT))
 def test_every_supported_python(version: str, tmp_path: Path) -> None:
     overlay = Overlay(kit.base(tmp_path / "venv", python=kit.pythons()[version]), tmp_path)
 

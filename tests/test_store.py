@@ -169,6 +169,7 @@ def test_what_is_there_needs_no_network_and_no_uv(shop: Shop, index: kit.Index) 
     assert len(index.requests) == served
 
 
+@pytest.mark.long
 def test_the_key_is_the_same_in_another_home_over_another_base(shop: Shop, index: kit.Index, tmp_path: Path) -> None:
     locked = lock(index, kit.wheel(index.folder, "demo", scripts={"tool": "#!python\n"}, headers={"a.h": ""}))
     others = [path for version, path in kit.pythons().items() if version != shop.base.python_version]
@@ -445,6 +446,7 @@ def test_a_local_wheel_and_sdist_are_sources(shop: Shop, index: kit.Index, tmp_p
     assert from_sdist.name == "demo"
 
 
+@pytest.mark.long
 def test_what_is_unchanged_is_not_built_again(shop: Shop, tmp_path: Path) -> None:
     counter = tmp_path / "builds"
     code = f"open({str(counter)!r}, 'a').write('built\\n')"

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import on_terminal, shown, without_styles
 
-from envbuilder import _without
+from envbuilder import _activate, _without
 from envbuilder.closure import Offer, Requirements, Unmet
 from envbuilder.leaving import left_out, note_path
 from envbuilder.manifest import Manifest, Member
@@ -111,6 +111,7 @@ def host(home: Path, **more: Any) -> Any:
     known = {"HOME": str(home), "BASE_KEY": "b" * 12, "digest": "a" * 64, "generation": 3, "profile": "default"}
     known |= {"COMMAND": ("/nowhere/vpm-env",), "InactiveError": Inactive, "exists": os.path.exists}
     known |= {"is_entry": lambda *_: True, "program_of": lambda _: (False, "vllm"), "require_trusted": lambda _: None}
+    known |= {"tell": _activate.tell}
     return SimpleNamespace(**{**known, "is_hex": lambda text, length: len(text) == length, **more})
 
 
