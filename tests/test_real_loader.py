@@ -81,4 +81,4 @@ def test_vllms_own_loader_loads_the_overlay(stand: kit.VpmEnv) -> None:
 def test_without_a_hook_the_overlays_python_does(stand: kit.VpmEnv) -> None:
     told = ask(stand, f"{stand('path', check=True).stdout.strip()}/bin/python")
 
-    assert (told[GENERAL], told[PROCESSORS], told["calls"]) == (["mine"], ["mine_io"], [1])
+    assert (told[GENERAL], told[PROCESSORS], told["calls"]) == (["mine", "vpm_env_guard"], ["mine_io"], [1])
