@@ -1,10 +1,10 @@
 """Load entry points, call some, and tell how it went; runs in an overlay's python, with the standard library only.
 
 Started as a file of its own: `python _probe.py FOLDER TIMEOUT`, with `{"engine": its import name, "entries": [[group,
-name, value, returns], ...]}` as JSON on standard input; what must return something (one of RETURNS) is called. Into
-FOLDER it writes `results` (a JSON line before and after each entry point, one before it is called, and one when the
-loading process has ended), `output` (what plugins print) and `hang` (where the one was that took longer than TIMEOUT
-seconds).
+name, value, returns, derives], ...]}` as JSON on standard input; what must return something (one of RETURNS) is called,
+and what must be a class says from which one (`class` for any). Into FOLDER it writes `results` (a JSON line before and
+after each entry point, one before it is called, and one when the loading process has ended), `output` (what plugins
+print) and `hang` (where the one was that took longer than TIMEOUT seconds).
 
 The first process only waits: it can tell how the second one died, and ends whatever plugins have left running.
 """
@@ -15,24 +15,33 @@ import importlib
 import os
 import sys
 
-_watch = importlib.import_module("_watch")  # it lies beside this file
-del sys.modules["_watch"]
+if __name__ == "__main__":
+    # It lies beside this file. Children that multiprocessing spawns run this file too, by another name.
+    _watch = importlib.import_module("_watch")
+    del sys.modules["_watch"]
 # Python puts the folder of this file first, where the modules of vpm-env would pass for top-level ones.
 _HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path[:] = [path for path in sys.path if os.path.realpath(path or ".") != _HERE]
 
+import contextlib  # noqa: E402
 import faulthandler  # noqa: E402
 import importlib.metadata  # noqa: E402
 import json  # noqa: E402
 import signal  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
+import types  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LONGEST = 2000
+SECONDS_TO_END = 10.0
+SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER: what loses its parent becomes a child of this process."""
+# What the probe itself needs is taken before any plugin can replace it.
+encode, write, getpid, monotonic = json.JSONEncoder().encode, os.write, os.getpid, time.monotonic
 RETURNS = ("anything", "class", "path", "platform")
 """What an engine takes from a function: nothing, a class, or the path of one or None, which it may follow at once."""
 
@@ -43,13 +52,47 @@ def main(folder: str, timeout: float) -> None:
     results = open_to_append(os.path.join(folder, "results"))
     hang = open_to_append(os.path.join(folder, "hang"))
     redirect(os.path.join(folder, "output"))
+    adopt()
     child = os.fork()
     if not child:
         load_all(request, results, hang, timeout)
-    _, status = os.waitpid(child, 0)
-    tell(results, {"ended": os.waitstatus_to_exitcode(status)})
+    tell(results, {"ended": ended(child)})
+    end_all()
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
+
+
+def adopt() -> None:
+    """Have what leaves its parent and its session, as daemons do, become a child of this process."""
+    try:
+        import ctypes  # not every Python has it
+
+        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        pass  # no Linux, or a Python without ctypes: there the group has to do
+
+
+def ended(child: int) -> int:
+    """Wait for a process, and return its exit code, or the signal that ended or stopped it, negative."""
+    _, status = os.waitpid(child, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        return -os.WSTOPSIG(status)
+    return os.waitstatus_to_exitcode(status)
+
+
+def end_all() -> None:
+    """End every process below this one: the children of those that end become its own, until there are none."""
+    latest = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < latest:
+        for child in _watch.children():
+            with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+                os.kill(int(child), signal.SIGKILL)
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            time.sleep(0.001)
 
 
 def open_to_append(path: str) -> int:
@@ -95,33 +138,50 @@ def attempt(index: int, entry: list[str], watch: Any, results: int) -> None:
     tell(results, {"end": index, "errors": errors, "seconds": took, **watch.told()})
 
 
-def load(group: str, name: str, value: str, returns: str, *, calls: Callable[[], None]) -> list[str]:
+def load(group: str, name: str, value: str, returns: str, derives: str, *, calls: Callable[[], None]) -> list[str]:
     """Load one entry point, and call it if it is to return something, which `calls` is told before.
 
     Return the error and the errors behind it, each in one line; none if all is well.
     """
     errors: list[str] = []
-    process = os.getpid()
+    process = getpid()
     try:
         loaded = importlib.metadata.EntryPoint(name=name, value=value, group=group).load()
+        if derives:
+            check_class(loaded, derives)
         if returns:
             calls()
             check(loaded(), returns)
     except BaseException as error:  # noqa: BLE001 (plugins may raise SystemExit too)
         errors = [one_line(each) for each in chain(error)]
-    if os.getpid() != process:
+    if getpid() != process:
         os._exit(0)  # a plugin has forked, and this is its child
     return errors
 
 
 def check(returned: object, returns: str) -> None:
     """Raise `TypeError` for what the engine could not use; follow a platform's path, as the engine does at once."""
+    if isinstance(returned, types.CoroutineType):
+        returned.close()
+        raise TypeError("it is an `async` function: the engine calls it and does not wait, so nothing in it runs")
     if returns == "class" and not callable(returned):
         raise TypeError(f"it returned {returned!r:.100}, not a class")
     if returns in ("path", "platform") and not (returned is None or isinstance(returned, str)):
         raise TypeError(f"it returned {returned!r:.100}, neither the path of a class nor None")
     if returns == "platform" and isinstance(returned, str):
         _watch.resolve(returned)
+
+
+def check_class(loaded: object, derives: str) -> None:
+    """Raise `TypeError` for what is no class that the engine would take; an interface that it lacks demands nothing."""
+    if not isinstance(loaded, type):
+        raise TypeError(f"it is {loaded!r:.100}, not a class")
+    try:
+        interface = _watch.resolve(derives) if derives != "class" else object
+    except Exception:  # noqa: BLE001 (another release of the engine, or one that needs its device to be imported)
+        return
+    if not issubclass(loaded, interface):
+        raise TypeError(f"`{loaded.__name__}` is no subclass of `{derives}`, and the engine takes nothing else")
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
@@ -141,8 +201,8 @@ def one_line(error: BaseException) -> str:
 
 
 def tell(results: int, record: dict[str, object]) -> None:
-    record["at"] = time.monotonic()
-    os.write(results, json.dumps(record).encode() + b"\n")
+    record["at"] = monotonic()
+    write(results, encode(record).encode() + b"\n")
 
 
 if __name__ == "__main__":

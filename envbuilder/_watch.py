@@ -19,6 +19,8 @@ SIGNALS = {entry.name: entry for entry in signal.Signals if entry in signal.vali
 MOST_NAMES = 200
 """Names of a kind that are told; a plugin that replaces the whole engine has thousands."""
 _GONE = object()
+monotonic = time.monotonic
+"""Taken before any plugin can replace it."""
 
 Facts = dict[tuple[str, str], object]
 
@@ -38,7 +40,7 @@ class Amounts(NamedTuple):
 
     @classmethod
     def now(cls) -> Amounts:
-        return cls(time.monotonic(), resident_bytes(), atexit._ncallbacks())  # noqa: SLF001 (there is no other way)
+        return cls(monotonic(), resident_bytes(), atexit._ncallbacks())  # noqa: SLF001 (there is no other way)
 
 
 class Snapshot(NamedTuple):
@@ -68,7 +70,7 @@ class Watch:
 
     def seconds(self) -> float:
         """Return what the plugin took so far, without the base."""
-        return time.monotonic() - self.amounts.seconds - self.base.seconds
+        return monotonic() - self.amounts.seconds - self.base.seconds
 
     def told(self) -> dict[str, Any]:
         """Return what the plugin did since `begin`, as plain data."""

@@ -7,6 +7,8 @@ import re
 from os.path import isfile, join
 from typing import TYPE_CHECKING
 
+from packaging import tags
+
 from envbuilder import elf
 from envbuilder.subject import ERROR, WARNING
 
@@ -66,8 +68,8 @@ def _python(subject: Subject, libraries: Sequence[Library], base: Base) -> Itera
     fitting = {module.stem for module in modules if _is_importable(module.tag, base.soabi)}
     unfitting = [module for module in modules if module.stem not in fitting and not _has_source(subject, module)]
     if unfitting:
-        tags = ", ".join(sorted({f"`{module.tag}`" for module in unfitting}))
-        yield _for_python(subject, unfitting, libraries, f"is for {tags}, and the base's Python is `{base.soabi}`")
+        named = ", ".join(sorted({f"`{module.tag}`" for module in unfitting}))
+        yield _for_python(subject, unfitting, libraries, f"is for {named}, and the base's Python is `{base.soabi}`")
     minor = base.python_version.partition(".")[2]
     for name in sorted({name for library in libraries for name in library.needed if _is_other(name, minor)}):
         linked = [library for library in libraries if name in library.needed]
@@ -85,7 +87,8 @@ def _is_other(name: str, minor: str) -> bool:
 
 
 def _has_source(subject: Subject, module: Library) -> bool:
-    return isfile(subject.locate(join(module.folder, f"{module.stem}.py")))
+    inner = (f"{module.stem}.py", join(module.stem, "__init__.py"))
+    return any(isfile(subject.locate(join(module.folder, name))) for name in inner)
 
 
 def _for_python(subject: Subject, affected: Sequence[Library], every: Sequence[Library], said: str) -> Finding:
@@ -110,14 +113,17 @@ def _other_machine(subject: Subject, libraries: Sequence[Library], base: Base) -
 
 
 def _versions(subject: Subject, libraries: Sequence[Library], loader: Loader) -> Iterator[Finding]:
+    """Find what wants newer libraries; told is the newest version of each library that is too old."""
     wanting: dict[str, list[Library]] = {}
     for library in libraries:
         for version in library.versions:
             wanting.setdefault(version, []).append(library)
-    for version in sorted(wanting, key=elf.ordered):
-        has = _too_old(version, loader)
-        if has:
-            yield _newer(subject, version, has, wanting[version], libraries)
+    lacking = {version: has for version in sorted(wanting, key=elf.ordered) if (has := _too_old(version, loader))}
+    newest = {elf.ordered(version)[0]: version for version in lacking}
+    if newest:
+        affected = [library for library in libraries if not lacking.keys().isdisjoint(library.versions)]
+        told = tuple(_wants(subject, version, lacking[version], wanting[version]) for version in newest.values())
+        yield _newer(subject, told, severity_of(affected, libraries))
 
 
 def _too_old(version: str, loader: Loader) -> str:
@@ -144,11 +150,15 @@ def glibc() -> str:
     return version if name == "glibc" else ""
 
 
-def _newer(subject: Subject, version: str, has: str, affected: Sequence[Library], every: Sequence[Library]) -> Finding:
+def _wants(subject: Subject, version: str, has: str, affected: Sequence[Library]) -> str:
+    return f"{some(affected)} of `{subject.label}` wants `{version}`, and this machine has {has}"
+
+
+def _newer(subject: Subject, told: tuple[str, ...], severity: str) -> Finding:
     return subject.finding(
         "compiled-version",
-        severity_of(affected, every),
-        what=f"{some(affected)} of `{subject.label}` wants `{version}`, and this machine has {has}",
+        severity,
+        what="; ".join(told),
         why="the dynamic loader refuses it",
         way_forward=f"use a build of `{subject.name}` for older systems (another manylinux tag), or build it here",
     )
@@ -158,28 +168,38 @@ def _tags(subject: Subject, base: Base) -> Iterator[Finding]:
     """Compare the tags in WHEEL with the base; an installer refuses such a wheel, but not a home that moved."""
     try:
         with open(join(subject.lib, subject.package.dist_info, "WHEEL"), encoding="utf-8", errors="replace") as stream:
-            tags = [line.partition(":")[2].strip() for line in stream if line.startswith("Tag:")]
+            told = [line.partition(":")[2].strip() for line in stream if line.startswith("Tag:")]
     except OSError:
         return
-    if tags and not any(_is_for(tag, base) for tag in tags):
+    if told and not any(_is_for(tag, base) for tag in told):
         yield subject.finding(
             "wheel-tag",
             WARNING,
-            what=f"the wheel of `{subject.label}` is for `{tags[0]}`, and the base is `{base.soabi}`",
+            what=f"the wheel of `{subject.label}` is for `{told[0]}`, and the base is `{base.soabi}`",
             why="no installer would have taken it for this base",
             way_forward=f"build the set again here (`vpm-env build --force`), or use another `{subject.name}`",
         )
 
 
 def _is_for(tag: str, base: Base) -> bool:
-    python, abi, platform = [*tag.split("-", 2), "", ""][:3]
-    found = _PLATFORM.fullmatch(platform)
+    try:
+        return any(_fits(one, base) for one in tags.parse_tag(tag))
+    except ValueError:
+        return False
+
+
+def _fits(tag: tags.Tag, base: Base) -> bool:
+    """Tell whether an installer would take a tag: its Python and its interface as packaging says, and its processor."""
+    found = _PLATFORM.fullmatch(tag.platform)
     if found is None or (found["machine"] and not _same_machine(found["machine"], base)):
         return False
-    version = base.python_version.replace(".", "")
-    if abi == "abi3":
-        return python[:2] == "cp" and python[2:].isdigit() and int(python[3:] or 0) <= int(version[1:])
-    return python in ("py3", "py2.py3", f"py{version}", f"cp{version}") and abi in ("none", *_abis(base, version))
+    major, _, minor = base.python_version.partition(".")
+    version, digits = (int(major), int(minor)), f"{major}{minor}"
+    known = (
+        *tags.cpython_tags(version, abis=_abis(base, digits), platforms=["here"]),
+        *tags.compatible_tags(version, f"cp{digits}", platforms=["here"]),
+    )
+    return (tag.interpreter, tag.abi) in {(one.interpreter, one.abi) for one in known}
 
 
 def _same_machine(named: str, base: Base) -> bool:

@@ -82,7 +82,7 @@ def duration(text: str) -> float:
     try:
         return seconds(text)
     except ValueError as error:
-        raise UsageError(str(error), hint="write a number and `s`, `m`, `h`, `d` or `w`: `30d`") from None
+        raise UsageError(str(error), hint="write a whole number and `s`, `m`, `h`, `d` or `w`: `30d`") from None
 
 
 def size(text: str) -> int:

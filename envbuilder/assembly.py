@@ -249,7 +249,7 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
                 accepts=manifest.accepts,
             )
         if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
-            _require_unused(job, manifest.digest)
+            require_unused(job, manifest.digest)
             with job.report.stage("linking", minor=True):
                 link(job.layout, job.base, job.env, parts, path)
         sealed = manifest._replace(findings=findings, probe=_probe_or_discard(job, manifest, path))
@@ -257,7 +257,7 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
     return sealed
 
 
-def _require_unused(job: Job, digest: str) -> None:
+def require_unused(job: Job, digest: str) -> None:
     """Refuse to make an overlay again under a process that imports from it."""
     if overlay.is_leased(job.layout, job.base.key, digest):
         raise ProfileError(

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs, process
+from envbuilder.confidential import secrets_of
 from envbuilder.offspring import Offspring
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def attempt(command: Sequence[str], *, env: Mapping[str, str], limit: float | No
         return _run(command, env, limit, 2)
     with fs.unnamed_file(scratch) as log:
         ended = _run(command, env, limit, log)
-        return ended._replace(output=_last_lines(log))
+        return ended._replace(output=_last_lines(log, secrets_of(command, env)))
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], limit: float | None, output: int) -> Ended:
@@ -99,7 +100,7 @@ def _clear(pid: int, offspring: Offspring) -> None:
             time.sleep(0.01)
 
 
-def _last_lines(log: int) -> tuple[str, ...]:
+def _last_lines(log: int, secrets: Sequence[str]) -> tuple[str, ...]:
     size = os.fstat(log).st_size
     text = os.pread(log, _SHOWN_BYTES, max(0, size - _SHOWN_BYTES)).decode("utf-8", "replace")
-    return tuple(process.redact(line.rstrip()) for line in text.splitlines()[-SHOWN_LINES:])
+    return tuple(process.redact(line.rstrip(), secrets=secrets) for line in text.splitlines()[-SHOWN_LINES:])

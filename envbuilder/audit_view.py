@@ -47,3 +47,5 @@ def _show(finding: Finding, console: Console) -> None:
     console.data(f"  why: {finding.why}")
     if not finding.accepted:
         console.data(f"  do:  {finding.way_forward}")
+    for detail in finding.details if console.verbose else ():
+        console.data(f"  - {detail}")

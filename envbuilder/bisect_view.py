@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _LISTED = 4
 """How many changes a line names."""
+_PLAUSIBLE = 2
+"""How many changes that fail only together need no doubt."""
 
 
 def show_try(one: Try, good: Generation | None, bad: Generation, asked: Question, console: Console) -> None:
@@ -89,6 +91,8 @@ def _sentences(found: Bisected, asked: Question) -> list[str]:
     """Say why it fails, and that it was seen to pass without that."""
     command = asked.command[0]
     lines = [_blame(culprit, command, found.good is None) for culprit in found.culprits]
+    if any(len(culprit.steps) > _PLAUSIBLE and culprit.is_exact for culprit in found.culprits):
+        lines.append(f"so many together are rare: see whether `{command}` always ends the same")
     cures = [step for culprit in found.culprits for step in culprit.cure]
     rest = len(found.steps) - len(cures)
     if not found.is_cured:
@@ -110,10 +114,10 @@ def _blame(culprit: Culprit, command: str, is_plugin: bool) -> str:
         return f"{named}, which requires {_named(culprit.required, is_plugin)}, makes `{command}` fail"
     if len(steps) == 1:
         return f"{named} makes `{command}` fail"
+    if culprit.is_exact and len(steps) == 2:
+        return f"{named} make `{command}` fail together: neither does alone"
     if culprit.is_exact:
-        return (
-            f"{named} make `{command}` fail together: neither {'does' if len(steps) == 2 else 'do fewer of them'} alone"
-        )
+        return f"{named} make `{command}` fail together, and with one of them less it passes"
     return f"{named} make `{command}` fail; they could not be tried apart"
 
 

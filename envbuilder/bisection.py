@@ -15,13 +15,13 @@ from envbuilder import fs, overlay
 from envbuilder.attempt import attempt
 from envbuilder.base import describe
 from envbuilder.bisected import Bisected, Culprit, Question, Try
+from envbuilder.bracket import generation_of, left_as_bad, newest_bad, require_writable
 from envbuilder.changes import Menu
 from envbuilder.errors import BisectError, UsageError
 from envbuilder.narrowing import FAILS, PASSES, UNJUDGED, narrow
 from envbuilder.revision import revision
 from envbuilder.running import entered_at, in_set
 from envbuilder.scope import profile_of
-from envbuilder.switching import chosen
 from envbuilder.variant import Held, Kitchen, hold, make
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SKIP = 125
 """The exit code that says: this set cannot be judged."""
+_SAID = {FAILS: "fails", PASSES: "passes", UNJUDGED: "cannot be judged"}
 _CANNOT_RUN = {126: "it cannot be executed", 127: "it was not found"}
 
 
@@ -44,10 +45,11 @@ def bisect(found: Scope, question: Question, *, tell: Callable[[Bisection, Try],
 
     Raise `BisectError` where it is not the changes, or where the command does not always end the same.
     """
+    require_writable(found)
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
     profile = profile_of(found, base)
-    bad = chosen(profile, question.bad)
-    good = chosen(profile, question.good) if question.good is not None else None
+    bad = generation_of(question.bad or left_as_bad(profile, report), found, profile, report)
+    good = generation_of(question.good, found, profile, report) if question.good is not None else None
     if good is not None and good.digest == bad.digest:
         raise UsageError(f"generation {good.number} and generation {bad.number} are the same set")
     kitchen = Kitchen(base, found.env)
@@ -82,14 +84,19 @@ class Bisection:
     tries: list[Try] = field(default_factory=list)
     made: dict[str, str] = field(default_factory=dict)
     _known: dict[str, Try] = field(default_factory=dict)
+    _sure: set[str] = field(default_factory=set)
 
     def run(self) -> Bisected:
-        """Look at both ends, narrow it down, and look once more at what was found."""
+        """Look at both ends, narrow it down, and look once more at what that rests on."""
         count = len(self.menu.steps)
         self._require(frozenset(range(count)), FAILS)
         self._require(frozenset(), PASSES)
         narrowed = narrow(count, self._check)
         culprits = tuple(map(self._culprit, narrowed.causes))
+        if narrowed.is_cured:
+            self._again(frozenset(range(count)).difference(*(cause.cure for cause in narrowed.causes)), PASSES)
+        for cause in narrowed.causes:
+            self._require_innocent(cause)
         return Bisected(self.good, self.bad, self.menu.steps, tuple(self.tries), culprits, narrowed.is_cured)
 
     def tidy(self) -> None:
@@ -105,7 +112,16 @@ class Bisection:
 
     def _culprit(self, cause: Cause) -> Culprit:
         steps, cure, required = self._steps(cause.things), self._steps(cause.cure), self.menu.required(cause.things)
-        return Culprit(steps, cause.is_exact, cure, required, self._again(cause.things))
+        return Culprit(steps, cause.is_exact, cure, required, self._again(frozenset(cause.things), FAILS))
+
+    def _require_innocent(self, cause: Cause) -> None:
+        """Look once more at the passes that made a cause one of several things: each with all but one of them."""
+        things = frozenset(cause.things)
+        for thing in cause.things if len(things) > 1 else ():
+            others = set(self._steps(tuple(things - {thing})))
+            lacking = (one for one in self.tries if one.outcome == PASSES and others <= set(one.steps))
+            if one := next((one for one in lacking if self.menu.steps[thing] in one.without), None):
+                self._again(frozenset(at for at, step in enumerate(self.menu.steps) if step in one.steps), PASSES)
 
     def _steps(self, things: tuple[int, ...]) -> tuple[Step, ...]:
         return tuple(self.menu.steps[thing] for thing in things)
@@ -122,7 +138,9 @@ class Bisection:
         if one.outcome == UNJUDGED:
             return BisectError(f"`{command}` ends with {SKIP} in {where}: it cannot be judged there", output=one.output)
         if at_the_end:
-            return BisectError(f"`{command}` passes with {where}: there is nothing to find", output=())
+            other = newest_bad(self.profile, self.bad.digest)
+            hint = f"generation {other} is marked bad: `--bad {other}`" if other else None
+            return BisectError(f"`{command}` passes with {where}: there is nothing to find", hint=hint)
         if self.good is not None:
             return BisectError(
                 f"`{command}` fails with {where} too: it is not what changed since",
@@ -149,15 +167,18 @@ class Bisection:
         """Judge a set; one that does not fit together is not tried."""
         return UNJUDGED if self.menu.variant(self.menu.made(things)).unmet else self._tried(things).outcome
 
-    def _again(self, things: tuple[int, ...]) -> tuple[str, ...]:
-        """Run the command once more with what was found, and return its last lines."""
-        one = self._tried(frozenset(things), again=True)
-        if one.outcome != FAILS:
+    def _again(self, things: frozenset[int], outcome: str) -> tuple[str, ...]:
+        """Run the command once more, unless that was done, with what it is known to do; return its last lines."""
+        one = self._tried(things)
+        if one.digest not in self._sure:
+            one = self._tried(things, again=True)
+            self._sure.add(one.digest)
+        if one.outcome != outcome:
             before = next(other for other in self.tries if other.digest == one.digest)
             raise BisectError(
-                f"`{self.question.command[0]}` does not always end the same: try {before.number} {before.outcome}, "
-                f"and try {one.number} with the same set {one.outcome}",
-                output=before.output,
+                f"`{self.question.command[0]}` does not always end the same: try {before.number} "
+                f"{_SAID[before.outcome]}, and try {one.number} with the same set {_SAID[one.outcome]}",
+                output=before.output or one.output,
                 hint="give it a command that does, such as one that runs it several times",
             )
         return one.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envbuilder.acceptance import refused
 from envbuilder.config import PyPI
 from envbuilder.errors import (
     AuditError,
@@ -51,7 +52,7 @@ def _blamed(error: VpmError) -> Iterator[tuple[str, str]]:
         case ResolutionError():
             yield from ((conflict.plugin, _chain(conflict)) for conflict in error.conflicts)
         case AuditError():
-            yield from ((finding.plugin, finding.what) for finding in error.findings)
+            yield from ((finding.plugin, finding.what) for finding in refused(error.findings))
         case ProbeError():
             yield from ((plugin, f"{entry} {wrong}") for plugin, entry, wrong in error.failed)
         case BuildError():

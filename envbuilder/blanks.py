@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     Quote = Callable[[str], str]
+    Values = dict[str, str | tuple[str, ...]]
 
 _PLAIN = re.compile(r"[\w./@%+,=-][\w./@%+,:=-]*", re.ASCII)
 _YAML_PLAIN = re.compile(r"/[\w./+-]*|[A-Za-z][\w./+-]*(?::[\w.-]+)?", re.ASCII)

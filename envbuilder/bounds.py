@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder.engines import ENGINES
+from envbuilder.engines import ENGINES, is_plugin_group
 from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
 
@@ -119,10 +119,11 @@ def unmet(
 def hidden(subjects: Sequence[Subject], base: Base, ignored: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     """Find bounds on the engine, or on what an extra called after it requires, that no resolver looks at.
 
-    A package may have an extra for each version of the engine: one that fits is enough.
+    A package may have an extra for each version of the engine: one that fits is enough. Asked are the config's plugins
+    and what has entry points for the engine: a library such as Ray has such an extra for who wants the engine from it.
     """
     names = {name for engine in ENGINES for name in (engine.name, *engine.distributions)} & base.distributions.keys()
-    for subject in subjects:
+    for subject in filter(lambda each: _is_asked(each, base), subjects):
         told: dict[str, list[tuple[str, Requirement]]] = {}
         waived = set(ignored.get(subject.plugin, ())) if subject.plugin else set()
         for extra, requirement in _behind_extras(subject, names):
@@ -131,6 +132,10 @@ def hidden(subjects: Sequence[Subject], base: Base, ignored: Mapping[str, Sequen
             version = base.distributions[name].version
             if not any(_is_nearly_met(requirement, version) for _, requirement in told[name]):
                 yield _hidden_bound(subject, *told[name][0], version)
+
+
+def _is_asked(subject: Subject, base: Base) -> bool:
+    return bool(subject.plugin) or any(is_plugin_group(group, base.engine) for group in subject.package.entry_points)
 
 
 def _behind_extras(subject: Subject, engines: set[str]) -> Iterator[tuple[str, Requirement]]:

@@ -75,7 +75,8 @@ def _show_probe(results: list[ProbeResult], console: Console) -> None:
         if result.status == "failed":
             console.warn(f"{result.group}: {result.name} {result.wrong}")
         elif result.status == "needs-device":
-            console.say(f"note: {result.group}: {result.name} needs a device to load: {result.error}")
+            when = "when it is called" if result.called else "to load"
+            console.say(f"note: {result.group}: {result.name} needs a device {when}: {result.error}")
         if noted := noteworthy(result):
             console.say(f"note: {noted}")
 

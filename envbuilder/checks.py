@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from envbuilder import fs
+from envbuilder import fs, processors
 from envbuilder.acceptance import accepting, refused, ways
 from envbuilder.audit import audit
 from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
@@ -13,6 +13,8 @@ from envbuilder.errors import AuditError, ProbeError
 from envbuilder.subject import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from envbuilder.config import Config
     from envbuilder.errors import Finding
     from envbuilder.job import Job
@@ -62,7 +64,15 @@ def probed(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
 
     plugins = {member.name: member.plugin for member in manifest.members}
     entries = [
-        Entry(group=group, name=name, value=value, package=package, plugin=plugins.get(package, ""), returns=returns)
+        Entry(
+            group=group,
+            name=name,
+            value=value,
+            package=package,
+            plugin=plugins.get(package, ""),
+            returns=returns,
+            derives=_derives(job, manifest, group, plugins.get(package, "")),
+        )
         for (group, name), (value, package, returns) in wanted.items()
     ]
     with fs.staging(job.layout.tmp) as empty, job.report.stage("probing", total=len(entries)):
@@ -75,8 +85,32 @@ def probed(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
         if result.status == "failed" and (result.plugin in optional or not job.request.force)
     )
     if failed:
-        raise ProbeError(failed)
+        raise ProbeError(failed, working=_working(results, {plugin for plugin, _, _ in failed}))
     return results
+
+
+def _working(results: Sequence[ProbeResult], plugins: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Name what works of each of `plugins`, as `entry_points:` takes it; those of which nothing does are left out."""
+    failing = {(result.plugin, result.name) for result in results if result.status == "failed"}
+    found: dict[str, tuple[str, ...]] = {}
+    for result in results:
+        if result.status != "failed" and result.plugin in plugins:
+            is_clear = (result.plugin, result.name) not in failing
+            name = result.name if is_clear else f'"{result.group}:{result.name}"'
+            found[result.plugin] = (*found.get(result.plugin, ()), name)
+    return found
+
+
+def _derives(job: Job, manifest: Manifest, group: str, plugin: str) -> str:
+    """Say what an entry point of `group` must be, as `probe.Entry.derives`.
+
+    Who accepts the finding about logits processors starts the engine in such a way that it takes them.
+    """
+    demanded = job.base.engine.classes.get(group)
+    if group == processors.GROUP and processors.CODE not in manifest.accepts.get(plugin, ()):
+        names = [member.name for member in manifest.members]
+        demanded = processors.interface(job.base, names, job.env.variables)
+    return "" if demanded is None else demanded or "class"
 
 
 def is_probed(job: Job, manifest: Manifest) -> bool:

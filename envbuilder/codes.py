@@ -48,7 +48,11 @@ CODES = {
         Code("single-slot", (ERROR,), "a group that has room for one entry point has several"),
         Code("entry-point-target", (ERROR, WARNING), "an entry point names what is not there"),
         Code("unresolved-import", (WARNING,), "a plugin's module imports what neither set nor base has"),
-        Code("logits-processor", (ERROR, WARNING), "a logits processor for model runner V1, and the base uses V2"),
+        Code(
+            "logits-processor",
+            (ERROR, WARNING),
+            "a logits processor that is none for the base's model runner V2",
+        ),
         # what it requires, and says of itself
         Code(
             "requirement-unmet",
@@ -75,6 +79,11 @@ CODES = {
         # data
         Code("data-outside", (WARNING,), "data files that are found below `sys.prefix` without the hook only"),
         # the config
-        Code("accept-idle", (WARNING,), "the config accepts a finding that does not occur"),
+        Code(
+            "accept-idle",
+            (WARNING,),
+            "the config accepts a finding that does not occur",
+            "take what does not occur out of `accept:`",
+        ),
     )
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _ORIGIN = re.compile(r"\$(ORIGIN|\{ORIGIN\})(?=/|$)")
 _SHARED_OBJECT = re.compile(r"\.so(\.[\w.]+)?$")
-_TAGGED = re.compile(r"(?P<stem>[^.]+)\.(?P<tag>cpython-[\w-]+|abi3)\.so")
+_TAGGED = re.compile(r"(?P<stem>[^.]+)\.(?P<tag>(?:cpython|pypy\d+|graalpy\d+)-[\w-]+|abi3)\.so")
 
 
 class Library(NamedTuple):

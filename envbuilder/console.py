@@ -11,8 +11,9 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from envbuilder import fs
 from envbuilder.report import Reporter
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -141,6 +142,18 @@ class Console:
     def _write(self, text: str) -> None:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+
+def flush() -> None:
+    """Give away what was written; whoever has closed a stream wants nothing."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def let_go() -> None:
+    """Let what nobody takes go nowhere: this process could not end as long as it has that to write."""
+    fs.lead_nowhere((1, 2))
 
 
 def visible(text: str, kept: str = "\n\t") -> str:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from envbuilder.errors import Finding
     from envbuilder.subject import Subject
 
-_FOR_PEOPLE = re.compile(
-    r"share/(man|doc|docs|info|licenses|bash-completion|zsh|fish|applications|icons|metainfo)/"
-    r"|etc/bash_completion\.d/|[^/]+$"
+_FOR_OTHERS = re.compile(
+    r"share/(man|doc|docs|info|licenses|bash-completion|zsh|fish|applications|icons|metainfo|jupyter)/"
+    r"|etc/(bash_completion\.d|jupyter)/|((share|lib|lib64)/)?(pkgconfig|cmake)/|include/|[^/]+$"
 )
-"""Manuals, completions, licences at the top: nothing that code opens."""
+"""Manuals, completions, licences at the top, what Jupyter and compilers look for: nothing that an engine opens."""
 _LIBRARY = re.compile(r"\.so(\.[\w.]+)?$")
 """A library is found by the RUNPATH of what needs it, and judged there."""
 
@@ -31,7 +31,7 @@ def outside(subjects: Sequence[Subject]) -> Iterator[Finding]:
     """Find packages with data files below the prefix."""
     for subject in subjects:
         root = join(dirname(subject.lib), "data")
-        paths = [path for path in _walk(root) if not _FOR_PEOPLE.match(path) and not _LIBRARY.search(path)]
+        paths = [path for path in _walk(root) if not _FOR_OTHERS.match(path) and not _LIBRARY.search(path)]
         if paths:
             yield _finding(subject, sorted(paths))
 

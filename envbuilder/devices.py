@@ -6,6 +6,15 @@ import re
 from glob import iglob
 from typing import NamedTuple
 
+_LACKS = (
+    r"(?:can ?not|can't|could ?n(?:o|')t|unable|fail|no such|missing|error loading|not (?:found|available|installed))"
+)
+
+
+def _gone(library: str) -> str:
+    """Match what is said when a library is not there; its name alone says nothing."""
+    return rf"(?:{library}\.so[\w.]*['\"`]?.{{0,40}}{_LACKS}|{_LACKS}.{{0,60}}{library}\.so)"
+
 
 class Device(NamedTuple):
     """A kind of accelerator.
@@ -23,9 +32,9 @@ CUDA = Device(
     name="CUDA",
     nodes=("dev/nvidia[0-9]*", "dev/nvidiactl", "proc/driver/nvidia/version", "dev/dxg"),
     errors=(
-        r"libcuda\.so",
-        r"libnvidia-ml\.so",
-        r"libnvcuvid\.so",
+        _gone(r"libcuda"),
+        _gone(r"libnvidia-ml"),
+        _gone(r"libnvcuvid"),
         r"no cuda gpus? (?:are|is) available",
         r"no cuda-capable device",
         r"found no nvidia (?:driver|gpu)",
@@ -37,14 +46,20 @@ CUDA = Device(
         r"failed to initialize nvml",
         r"nvml(?:error_)?_?(?:librarynotfound|library_not_found|drivernotloaded|driver_not_loaded)",
         r"\b0 active drivers\b",
+        r"unexpected error from cudagetdevicecount",
+        r"cuda unknown error",
+        r"cuda driver library cannot be found",
+        r"no supported devices found for platform cuda",
+        r"nvidia driver on your system is too old",
+        rf"{_LACKS}.{{0,60}}nvidia-smi|nvidia-smi['\"`]?:? (?:command )?not found",
     ),
 )
 ROCM = Device(
     name="ROCm",
     nodes=("dev/kfd",),
     errors=(
-        r"libamdhip64\.so",
-        r"libamd_smi\.so",
+        _gone(r"libamdhip64"),
+        _gone(r"libamd_smi"),
         r"no hip gpus? (?:are|is) available",
         r"no rocm-capable device",
         r"hip_?error_?no_?device",
@@ -55,11 +70,11 @@ NPU = Device(
     name="NPU",
     nodes=("dev/davinci[0-9]*", "dev/davinci_manager"),
     errors=(
-        r"libascend_hal\.so",
-        r"libascendcl\.so",
-        r"libdrvdsmi_host\.so",
-        r"libdcmi\.so",
-        r"libnpu[\w-]*\.so",
+        _gone(r"libascend_hal"),
+        _gone(r"libascendcl"),
+        _gone(r"libdrvdsmi_host"),
+        _gone(r"libdcmi"),
+        _gone(r"libnpu[\w-]*"),
         r"no npus? (?:are|is|device)",
         r"npu driver",
     ),
@@ -68,8 +83,8 @@ XPU = Device(
     name="XPU",
     nodes=("dev/dri/renderD*",),
     errors=(
-        r"libze_loader\.so",
-        r"libze_intel_gpu\.so",
+        _gone(r"libze_loader"),
+        _gone(r"libze_intel_gpu"),
         r"no xpu devices? (?:are|is) available",
         r"no device of requested type available",
         r"pi_error_device_not_found",
@@ -79,20 +94,32 @@ XPU = Device(
 HPU = Device(
     name="HPU",
     nodes=("dev/accel/accel[0-9]*", "dev/hl[0-9]*"),
-    errors=(r"libhl-thunk\.so", r"libhl_logger\.so", r"libsynapse\.so", r"no hpu devices?", r"synstatus\s*\W?\s*\d+"),
+    errors=(
+        _gone(r"libhl-thunk"),
+        _gone(r"libhl_logger"),
+        _gone(r"libsynapse"),
+        r"no hpu devices?",
+        r"synstatus\s*\W?\s*\d+",
+    ),
 )
 TPU = Device(
     name="TPU",
     nodes=("dev/accel[0-9]*", "dev/vfio/[0-9]*"),
-    errors=(r"libtpu\.so", r"no tpu (?:devices?|platform)", r"failed to (?:open|initialize) .*\btpu\b"),
+    errors=(_gone(r"libtpu"), r"no tpu (?:devices?|platform)", r"failed to (?:open|initialize) .*\btpu\b"),
 )
-NEURON = Device(name="Neuron", nodes=("dev/neuron[0-9]*",), errors=(r"libnrt\.so", r"no neuron device"))
+NEURON = Device(name="Neuron", nodes=("dev/neuron[0-9]*",), errors=(_gone(r"libnrt"), r"no neuron device"))
 
 _KNOWN = (CUDA, ROCM, NPU, XPU, HPU, TPU, NEURON)
 ANY = Device(
     name="any accelerator",
     nodes=tuple(node for device in _KNOWN for node in device.nodes),
-    errors=(r"failed to infer device type", r"no accelerators? (?:is|are|was|were) (?:available|found)"),
+    errors=(
+        r"failed to infer device type",
+        r"no accelerators? (?:is|are|was|were) (?:available|found)",
+        r"cannot access accelerator device when none is available",
+        # what asks for the device's capability gets None
+        r"'nonetype' object has no attribute '(?:major|minor|to_int|as_version_str)'",
+    ),
 )
 DEVICES = (*_KNOWN, ANY)
 

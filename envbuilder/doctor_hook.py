@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from glob import escape, glob
-from os.path import basename, dirname, exists, join, realpath
+from os.path import basename, dirname, exists, isdir, join, lexists, realpath
 from typing import TYPE_CHECKING
 
 from envbuilder import __version__, startup
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from envbuilder.health import Mend, Situation
     from envbuilder.startup import HookStatus
 
-AGAIN = "run `vpm-env hook install`"
 _HARMLESS = ("it is of vpm-env", "it is not compiled")
 """How those problems begin under which the hook works all the same."""
 
@@ -49,7 +48,7 @@ def _problems(hook: HookStatus, mend: Mend | None) -> Iterator[Trouble]:
         yield Trouble(
             what=f"the hook in `{hook.folder}` is not as this vpm-env writes it: {problem}",
             why="it works, but not as well as it could" if harmless else "engines may start without their plugins",
-            way_forward="upgrade vpm-env" if _is_newer(hook) else AGAIN,
+            way_forward="upgrade vpm-env" if _is_newer(hook) else _again(hook),
             severity=WARNING if harmless else ERROR,
             mend=mend,
         )
@@ -61,18 +60,30 @@ def _of_command(hook: HookStatus, mend: Mend | None) -> Iterator[Trouble]:
         yield Trouble(
             what=f"the hook names vpm-env at `{command[0]}`, where it is no more",
             why="what the hook cannot do itself, it asks that command for",
-            way_forward=AGAIN,
+            way_forward=_again(hook),
             mend=mend,
         )
 
 
+def _again(hook: HookStatus) -> str:
+    """Say how to write the hook again with all that it has."""
+    return f"run `{' '.join(('vpm-env hook install', *hook.options))}`"
+
+
 def _uncounted(hook: HookStatus) -> Iterator[Trouble]:
     """Tell where starts are to be counted and cannot be."""
-    folder = join(hook.home, "profiles")
-    if hook.rollback_after and exists(folder) and not os.access(folder, os.W_OK | os.X_OK):
+    if not hook.rollback_after:
+        return
+    place = Layout(home=hook.home).profile(hook.profile, hook.base_key)
+    folder = next((path for path in (join(place, "attempts"), place, dirname(dirname(place))) if lexists(path)), "")
+    why = "an engine of this user that ends again and again goes back to no other set"
+    if folder and not isdir(folder):
+        what = f"the hook is to count failed starts in `{folder}`, which is no folder"
+        yield Trouble(what=what, why=why, way_forward="delete that", severity=WARNING)
+    elif folder and not os.access(folder, os.W_OK | os.X_OK):
         yield Trouble(
             what=f"the hook is to count failed starts, and this user may not write to `{folder}`",
-            why="an engine of this user that ends again and again goes back to no other set",
+            why=why,
             way_forward="let the engine's user write to the home, or run `vpm-env hook install` without this",
             severity=WARNING,
         )
@@ -85,7 +96,7 @@ def _elsewhere(hook: HookStatus, situation: Situation) -> Iterator[Trouble]:
     yield Trouble(
         what=f"the hook is for the profile `{hook.profile}` of `{hook.home}`",
         why=f"engines get its set, not that of the profile `{profile.name}` of `{profile.layout.home}`",
-        way_forward=f"{AGAIN} for this one, or name the other with `--home` and `--profile`",
+        way_forward=f"{_again(hook)} for this one, or name the other with `--home` and `--profile`",
     )
 
 

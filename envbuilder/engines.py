@@ -22,9 +22,10 @@ class Engine(NamedTuple):
 
     `distribution` is its canonical name and `aliases` the other names its rebuilds are published under; `groups` are
     its entry-point groups, `single_slot` those of which at most one entry may exist, `called` those whose entries are
-    functions that the engine calls, with what it takes from them. `allow_list` is the variable that restricts loading,
-    `built_in` the names that such a list must keep for the engine's own plugins to go on working, `list_note` what
-    setting it costs.
+    functions that the engine calls, with what it takes from them, `classes` those whose entries are classes, with the
+    path of the interface that the engine demands of them ("" for any class). `allow_list` is the variable that
+    restricts loading, `built_in` the names that such a list must keep for the engine's own plugins to go on working,
+    `list_note` what setting it costs.
     `unlisted_groups` ignore it, and entries of `opt_in_groups` load only if it names them; `loads_unlisted` says
     whether all others load where the variable is not set (else vpm-env sets it in the engine's processes),
     `strips_list` whether blanks and an empty value count for nothing. `guard_group` is the group in which the start-up
@@ -42,6 +43,7 @@ class Engine(NamedTuple):
     groups: tuple[str, ...] = ()
     single_slot: frozenset[str] = frozenset()
     called: dict[str, str] = _NOTHING
+    classes: dict[str, str] = _NOTHING
     allow_list: str | None = None
     built_in: tuple[str, ...] = ()
     unlisted_groups: frozenset[str] = frozenset()
@@ -85,6 +87,10 @@ VLLM = Engine(
         "vllm.general_plugins": ANYTHING,
         "vllm.platform_plugins": PLATFORM,
         "vllm.io_processor_plugins": PATH,
+    },
+    classes={
+        "vllm.stat_logger_plugins": "vllm.v1.metrics.loggers.StatLoggerBase",
+        "vllm.logits_processors": "",  # which interface depends on the base, see `processors`
     },
     allow_list="VLLM_PLUGINS",
     built_in=("lora_filesystem_resolver", "lora_hf_hub_resolver"),

@@ -55,7 +55,7 @@ class Finding(NamedTuple):
 
     `code` names the check (`name-in-base`), `severity` is `error` or `warning`, `plugin` the entry of the config
     that brings `package` in, `what` and `why` are one sentence each, `way_forward` an imperative one; `accepted` says
-    that the plugin's entry accepts it.
+    that the plugin's entry accepts it. `details` has a sentence for each of several things that `what` sums up.
     """
 
     code: str
@@ -66,6 +66,7 @@ class Finding(NamedTuple):
     why: str
     way_forward: str
     accepted: bool = False
+    details: tuple[str, ...] = ()
 
 
 class Conflict(NamedTuple):
@@ -265,15 +266,25 @@ class AuditError(VpmError):
 
 
 class ProbeError(VpmError):
-    """Entry points that do not work: `(plugin, entry point, what is wrong with it)` for each; nothing was switched."""
+    """Entry points that do not work: `(plugin, entry point, what is wrong with it)` for each; nothing was switched.
 
-    def __init__(self, failed: tuple[tuple[str, str, str], ...]) -> None:
+    `working` is plugin → names of its entry points that work, of plugins that have such too.
+    """
+
+    def __init__(
+        self, failed: tuple[tuple[str, str, str], ...], *, working: dict[str, tuple[str, ...]] | None = None
+    ) -> None:
         super().__init__(failed)
         self.failed = failed
-        self.hint = (
+        selections = [
+            f"`entry_points: [{', '.join(names)}]` on `{plugin}` takes only what works"
+            for plugin, names in (working or {}).items()
+        ]
+        rest = (
             "use another version of it, or mark it `optional: true` to go on without it; "
             "`vpm-env build --force` switches in spite of it"
         )
+        self.hint = "\n".join((*selections, rest))
 
     @property
     def message(self) -> str:

@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERSION = 1
-STARTED, HEALTHY, GOOD, FAILED, BAD, ROLLED_BACK, RESTARTING, STOPPED, GAVE_UP = KINDS = (
+STARTED, HEALTHY, GOOD, FAILED, BAD, ROLLED_BACK, UNJUDGED, RESTARTING, STOPPED, GAVE_UP = KINDS = (
     "started",
     "healthy",
     "good",
     "failed",
     "bad",
     "rolled-back",
+    "unjudged",
     "restarting",
     "stopped",
     "gave-up",
 )
-LOUD = frozenset({FAILED, BAD, ROLLED_BACK, GAVE_UP})
+LOUD = frozenset({FAILED, BAD, ROLLED_BACK, UNJUDGED, GAVE_UP})
 """What nobody should miss."""
 
 
@@ -54,8 +55,9 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], str]] = {
     HEALTHY: lambda of: f"is healthy, {of['seconds']:.1f} s after its start",
     GOOD: lambda of: f"is good: it was healthy for {of['seconds']:g} s",
     FAILED: lambda of: f"failed: {of['reason']}",
-    BAD: lambda of: "is marked bad" + (f", and stays current: {of['reason']}" if of["reason"] else ""),
+    BAD: lambda _: "is marked bad",
     ROLLED_BACK: lambda of: f"is current no more: rolled back to generation {of['to']}, and the profile is held there",
+    UNJUDGED: lambda of: f"is not found bad: {of['reason']}",
     RESTARTING: lambda of: f"is started again in {of['delay']:g} s (restart {of['attempt']} of {of['retries']})",
     STOPPED: lambda of: f"has stopped ({how_it_ended(of['code'])})",
     GAVE_UP: lambda of: f"is not started again: {of['reason']}",
@@ -68,7 +70,10 @@ def how_it_ended(code: int) -> str:
 
 
 class Journal:
-    """Where events go: `say(text, is_loud)` for people, `write(line)` for programs, if any listen."""
+    """Where events go: `say(text, is_loud)` for people, `write(line)` for programs, if any listen.
+
+    `is_beside_output` says that the latter are between what the server says.
+    """
 
     def __init__(
         self,
@@ -77,14 +82,21 @@ class Journal:
         *,
         say: Callable[[str, bool], None],
         write: Callable[[str], None] | None = None,
+        is_beside_output: bool = False,
     ) -> None:
         self._profile, self._base_key = profile, base_key
+        self._is_beside_output = is_beside_output
         self._say, self._write = say, write
 
-    def note(self, event: Event) -> None:
-        """Tell everybody."""
-        if self._write:
-            with suppress(OSError):  # a full disk, or nobody who reads it, is no reason to leave a server alone
-                self._write(json.dumps(event.record(self._profile, self._base_key)))
+    def record(self, event: Event, *, is_mid_line: bool = False) -> None:
+        """Tell programs; `is_mid_line` says that the server's output has not come to the end of a line."""
+        if not self._write:
+            return
+        ahead = "\n" if is_mid_line and self._is_beside_output else ""
+        with suppress(OSError):  # a full disk, or nobody who reads it, is no reason to leave a server alone
+            self._write(ahead + json.dumps(event.record(self._profile, self._base_key)))
+
+    def tell(self, event: Event) -> None:
+        """Tell people."""
         with suppress(OSError):
             self._say(event.sentence, event.kind in LOUD)

@@ -5,20 +5,17 @@ from __future__ import annotations
 import shlex
 from os.path import basename, dirname, isabs, join
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
-from envbuilder import __version__, blanks
+from envbuilder import __version__, blanks, cluster
 from envbuilder.blanks import Block
 from envbuilder.errors import ProfileError
-from envbuilder.paths import CONFIG_NAME, template
+from envbuilder.paths import CONFIG_NAME, lock_name, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envbuilder.blanks import Quote
+    from envbuilder.blanks import Quote, Values
     from envbuilder.deployment import Deployment
-
-    Values = dict[str, str | tuple[str, ...]]
 
 _GPUS_OF_COMPOSE = """\
 deploy:
@@ -26,9 +23,19 @@ deploy:
         reservations:
           devices:
             - {driver: nvidia, count: all, capabilities: [gpu]}"""
-_GPUS_OF_KUBERNETES = """\
-resources:
-            limits: {nvidia.com/gpu: 1}"""
+_LOCK_OF_COMPOSE = """\
+- type: bind
+        source: {source}
+        target: {target}
+        read_only: true
+        bind:
+          create_host_path: false"""
+_KEEPS_LOCK = """\
+# It gets the versions of {name}, or is not made. `--build-arg LOCKED=` chooses anew, for another engine's image.
+ARG LOCKED=--locked"""
+_PREFERS_LOCK = "# {name} says which versions, as far as they fit."
+LOCK_NAME = lock_name(CONFIG_NAME)
+"""The lock's name beside a config that is called as those in containers are."""
 
 
 class Form(NamedTuple):
@@ -44,11 +51,6 @@ class Form(NamedTuple):
     quote: Quote
     word: Quote
 
-    @property
-    def is_image(self) -> bool:
-        """Tell whether it makes an image, which has nothing of this machine but what is copied into it."""
-        return self.values is _dockerfile
-
 
 def render(form: Form, deployed: Deployment) -> str:
     """Return a template's text, filled in; raise `ProfileError` where it needs a current set and there is none."""
@@ -58,7 +60,7 @@ def render(form: Form, deployed: Deployment) -> str:
 
 def _of_all(deployed: Deployment) -> Values:
     return {
-        "version": __version__,
+        "version": Block(__version__),
         "title": Block(deployed.title),
         "engine": deployed.engine,
         "app": f"{deployed.engine}-plugins",
@@ -83,6 +85,7 @@ def _dockerfile(deployed: Deployment) -> Values:
     base = f"ENV VPM_ENV_BASE={blanks.in_docker(deployed.base.python)}"
     chosen = f"ENV VPM_ENV_PROFILE={deployed.profile}"
     return {
+        **_of_build(deployed),
         "default_image": Block(f"={blanks.in_docker(deployed.engine_image)}" if deployed.engine_image else ""),
         "sample": Block(shlex.join(deployed.arguments or ("--help",))),
         "base_setting": Block("" if deployed.is_known else base),
@@ -91,10 +94,29 @@ def _dockerfile(deployed: Deployment) -> Values:
     }
 
 
+def _of_build(deployed: Deployment) -> Values:
+    """Say how an image's set is built: with the lock, and with secrets that stay out of the image."""
+    pins, names = deployed.lock, deployed.variables
+    exact = pins is not None and pins.is_exact
+    note = (_KEEPS_LOCK if exact else _PREFERS_LOCK).format(name=basename(pins.file)) if pins else ""
+    read = [f'{name}="$(cat /run/secrets/{name})"; export {name}; \\' for name in names]
+    return {
+        "lock_setting": Block(note),
+        "build": Block("vpm-env build $LOCKED" if exact else "vpm-env build"),
+        "mounts": Block("".join(f"--mount=type=secret,id={name} " for name in names)),
+        "read_secrets": Block("\n    ".join(read)),
+        "secret_options": Block("".join(f"--secret id={name},env={name} " for name in names)),
+        "variable_options": Block("".join(f"-e {name} " for name in dict.fromkeys(("HF_TOKEN", *names)))),
+        "gpu_option": Block("--gpus all " if deployed.has_gpu else ""),
+    }
+
+
 def _copies(deployed: Deployment) -> list[str]:
     """Copy the config, and beside it what it takes from this machine."""
     inside, folder = _config_inside(deployed), dirname(deployed.config_file)
     pairs = [(basename(deployed.config_file) or CONFIG_NAME, inside)]
+    if deployed.lock:
+        pairs.append((basename(deployed.lock.file), join(dirname(inside), LOCK_NAME)))
     for source in deployed.sources:
         if source.target:
             inner = source.path.removeprefix(folder).lstrip("/") or "."
@@ -107,6 +129,8 @@ def _is_default(deployed: Deployment) -> bool:
 
 
 def _compose(deployed: Deployment, *, dockerfile: str = "Dockerfile", form: str = "dockerfile") -> Values:
+    names = deployed.variables
+    secrets = [f"\n  {name}: {{environment: {name}}}" for name in names]
     image = f"args: {{BASE_IMAGE: {blanks.in_compose_words(deployed.engine_image)}}}"
     return {
         "dockerfile": dockerfile,
@@ -116,8 +140,20 @@ def _compose(deployed: Deployment, *, dockerfile: str = "Dockerfile", form: str 
         "ports": Block(f'"{deployed.port}:{deployed.port}"'),
         "config_source": f"./{basename(deployed.config_file) or CONFIG_NAME}",
         "health": Block(blanks.in_compose_words(deployed.health)[1:-1]),
-        "gpus": Block(_GPUS_OF_COMPOSE if deployed.is_known else ""),
+        "gpus": Block(_GPUS_OF_COMPOSE if deployed.has_gpu else ""),
+        "init": Block("init: true  # ends what the engine leaves behind" if form == "dockerfile" else ""),
+        "lock_bind": Block(_lock_bind(deployed)),
+        "variables": Block("\n      ".join(f"{name}:" for name in names if name != "HF_TOKEN")),
+        "build_secrets": Block(f"secrets: [{', '.join(names)}]" if names else ""),
+        "secrets": Block("\nsecrets:" + "".join(secrets) if secrets else ""),
     }
+
+
+def _lock_bind(deployed: Deployment) -> str:
+    if deployed.lock is None:
+        return ""
+    source, target = f"./{basename(deployed.lock.file)}", join(dirname(_config_inside(deployed)), LOCK_NAME)
+    return _LOCK_OF_COMPOSE.format(source=blanks.in_compose(source), target=blanks.in_compose(target))
 
 
 def _compose_run(deployed: Deployment) -> Values:
@@ -125,25 +161,7 @@ def _compose_run(deployed: Deployment) -> Values:
 
 
 def _kubernetes(deployed: Deployment) -> Values:
-    base = f"- {{name: VPM_ENV_BASE, value: {blanks.in_json(deployed.base.python)}}}"
-    chosen = f"- {{name: VPM_ENV_PROFILE, value: {blanks.in_json(deployed.profile)}}}"
-    return {
-        "image": deployed.image or f"{deployed.engine}-with-plugins:latest",
-        "health_path": urlsplit(deployed.health).path or "/",
-        "config_text": Block(_literal(deployed.config_text or "plugins: []\n")),
-        "base_env": Block("" if deployed.is_known else base),
-        "profile_env": Block("" if _is_default(deployed) else chosen),
-        "gpus": Block(_GPUS_OF_KUBERNETES if deployed.is_known else ""),
-    }
-
-
-def _literal(text: str) -> str:
-    """Write a text as a literal block of YAML, or on one line where a block would change it."""
-    lines = text.removesuffix("\n").split("\n")
-    is_plain = text.endswith("\n") and lines[0].strip() and lines[-1].strip() and not lines[0].startswith(" ")
-    if not is_plain or not all(line.replace("\t", "").isprintable() for line in lines):
-        return blanks.in_json(text)
-    return "|\n" + "\n".join(f"    {line}" if line else "" for line in lines)
+    return cluster.values(deployed, config=_config_inside(deployed))
 
 
 def _systemd(deployed: Deployment) -> Values:

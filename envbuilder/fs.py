@@ -16,7 +16,7 @@ from envbuilder.paths import DEFAULT_WAIT
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import IO, Any
 
     StrPath = str | os.PathLike[str]
@@ -186,12 +186,25 @@ def write_plain(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
 
 
 def append(path: StrPath, content: bytes) -> None:
-    """Add to the end of a file, in one go, so that several may; it is made where there is none."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    """Add to the end of a file, in one go, so that several may; it is made where there is none.
+
+    Raise `OSError` also for a FIFO that nobody reads.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o644)
+    os.set_blocking(descriptor, True)
     try:
         os.write(descriptor, content)
     finally:
         os.close(descriptor)
+
+
+def lead_nowhere(descriptors: Sequence[int]) -> None:
+    """Let what is written to open files of this process be lost."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def replace_symlink(path: StrPath, target: str) -> None:

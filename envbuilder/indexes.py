@@ -97,6 +97,11 @@ def urls(config: Config | None) -> Iterator[tuple[str, str]]:
             yield plugin.name, plugin.source.url
 
 
+def variables(config: Config | None) -> tuple[str, ...]:
+    """List the variables that the config's URLs name, sorted."""
+    return tuple(sorted({name for _, url in urls(config) for name in _VARIABLE.findall(url)}))
+
+
 def settings(
     config: Config | None, env: Environment, options: Mapping[str, str], values: Mapping[str, str]
 ) -> dict[str, str]:

@@ -138,6 +138,10 @@ class Manifest(NamedTuple):
             raise ValueError(f"overlay.json has format {record['format']}, not {FORMAT}")
         own = {name: value for name, value in record.items() if name not in ("format", "digest", "checksum")}
         own["members"] = tuple(Member(**member) for member in record["members"])
-        own["findings"] = tuple(Finding(**finding) for finding in record["findings"])
+        own["findings"] = tuple(_finding(finding) for finding in record["findings"])
         own["probe"] = tuple(ProbeResult(**result) for result in record["probe"])
         return cls(**own)
+
+
+def _finding(record: dict[str, Any]) -> Finding:
+    return Finding(**{**record, "details": tuple(record.get("details", ()))})

@@ -12,7 +12,7 @@ from envbuilder import failures, fs, lockfile, overlay, process, registry, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
-from envbuilder.assembly import assemble, build_sources, fill, link
+from envbuilder.assembly import assemble, build_sources, fill, link, require_unused
 from envbuilder.base import Base, describe
 from envbuilder.checks import accepts
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
@@ -149,7 +149,9 @@ def rebuild(found: Scope, report: Reporter) -> Any:
     """Return the function that makes a collected generation's overlay again, from its own lock."""
 
     def make(profile: Profile, generation: Generation) -> None:
-        report.note(f"generation {generation.number} was collected; rebuilding it from its lock")
+        is_damaged = profiles.is_on_disk(profile, generation)
+        what = "is damaged" if is_damaged else "was collected"
+        report.note(f"generation {generation.number} {what}; rebuilding it from its lock")
         base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
         lock = locks.read(profile.file(generation.number, "pylock.toml"))
         if lock is None:
@@ -180,6 +182,7 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
     with fs.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
+        require_unused(job, manifest.digest)
         link(job.layout, job.base, job.env, parts, path)
         overlay.seal(path, manifest)
 

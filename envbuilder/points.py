@@ -172,13 +172,12 @@ def _imports(subject: Subject, modules: Modules, base: Base) -> Iterator[Finding
 
 
 def _bad_target(point: Own, missing: Missing, severity: str) -> Finding:
-    meant = f" (the nearest is `{missing.nearest}`)" if missing.nearest else ""
-    correction = f" to `{missing.nearest}`" if missing.nearest else ""
+    meant = f" (did you mean `{missing.nearest}`?)" if missing.nearest else ""
     subject = point.subject
     return subject.finding(
         "entry-point-target",
         severity,
         what=f"the entry point {point.spelled} in `{subject.label}` is `{point.value}`, and {missing.what}{meant}",
         why="loading it fails" if severity == ERROR else "whoever loads it fails",
-        way_forward=f"correct the entry point {point.spelled}{correction}, or use another release of `{subject.name}`",
+        way_forward=f"correct the entry point {point.spelled}, or use another release of `{subject.name}`",
     )

@@ -39,7 +39,8 @@ _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 class Entry:
     """One entry point to probe, with the package that has it and the plugin that brings that in.
 
-    `returns` is what the engine takes from it when it calls it, "" for one that is not to be called.
+    `returns` is what the engine takes from it when it calls it, "" for one that is not to be called; `derives` says
+    what it must be: the path of the class from which it derives, `class` for any class, "" for whatever it is.
     """
 
     group: str
@@ -48,6 +49,7 @@ class Entry:
     package: str
     plugin: str
     returns: str = ""
+    derives: str = ""
 
 
 class _Told(NamedTuple):
@@ -82,7 +84,7 @@ def probe(
 
 def _tell(python: str, entries: Sequence[Entry], *, env: Environment, cwd: str, engine: str, timeout: float) -> _Told:
     """Run one process over `entries`, as far as it comes."""
-    rows = [[entry.group, entry.name, entry.value, entry.returns] for entry in entries]
+    rows = [[entry.group, entry.name, entry.value, entry.returns, entry.derives] for entry in entries]
     request = json.dumps({"engine": engine, "entries": rows})
     with fs.staging(cwd) as folder:
         end = process.run(
@@ -93,11 +95,24 @@ def _tell(python: str, entries: Sequence[Entry], *, env: Environment, cwd: str, 
             timeout=_START + timeout * len(entries),
         )
         return _Told(
-            records=[json.loads(line) for line in _read(folder, "results").splitlines()],
+            records=_records(_read(folder, "results")),
             output=_read(folder, "output") or end.output,
             hang=_read(folder, "hang"),
             end=end,
         )
+
+
+def _records(text: str) -> list[dict[str, Any]]:
+    """Read what was told; a plugin may have written between the lines."""
+    found = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "at" in record:
+            found.append(record)
+    return found
 
 
 def _variables(env: Environment) -> dict[str, str]:

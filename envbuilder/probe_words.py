@@ -21,7 +21,7 @@ def noteworthy(result: ProbeResult) -> str:
     effects = result.effects
     words = [
         _listed("replaces", effects.get("patched"), "parts of the engine"),
-        _listed("sets", effects.get("environment"), "variables"),
+        _listed("changes", effects.get("environment"), "variables", each="the variable "),
         _listed("leaves", effects.get("threads"), "threads", each="the thread "),
         _listed("leaves", effects.get("processes"), "processes", each="the process "),
         _listed("handles", effects.get("signals"), "signals"),
@@ -55,7 +55,8 @@ def probed(result: ProbeResult | None, later: Completed | None) -> str:
         return _later(later)
     memory = f", {size_text(result.memory)}" if result.memory >= HEAVY else ""
     said = f": {result.error}" if result.error else ""
-    return f"{result.status}, {own_seconds(result):.1f} s{memory}{said}"
+    status = "imported" if result.status == "ok" and not result.called else result.status
+    return f"{status}, {own_seconds(result):.1f} s{memory}{said}"
 
 
 def _later(later: Completed) -> str:

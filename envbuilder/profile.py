@@ -288,8 +288,16 @@ def mark(profile: Profile, number: int, *, state: str, why: str = "", judged: st
 
 def is_on_disk(profile: Profile, generation: Generation) -> bool:
     """Tell whether a generation's overlay is there and finished, and other homes' packages in it are too."""
-    sealed_at = join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json")
-    return isfile(sealed_at) and not lost_packages(profile, generation)
+    return isfile(_seal(profile, generation)) and not lost_packages(profile, generation)
+
+
+def is_sound(profile: Profile, generation: Generation) -> bool:
+    """Tell whether a generation's overlay is on disk, and says of itself what it was made to say."""
+    try:
+        with open(_seal(profile, generation), encoding="utf-8") as stream:
+            return is_sealed(json.load(stream)) and not lost_packages(profile, generation)
+    except (OSError, ValueError):
+        return False
 
 
 def lost_packages(profile: Profile, generation: Generation) -> list[str]:
@@ -303,6 +311,10 @@ def all_profiles(layout: Layout) -> Iterator[Profile]:
     for name in fs.names_in(layout.profiles):
         for base_key in fs.names_in(join(layout.profiles, name)):
             yield Profile(layout=layout, name=name, base_key=base_key)
+
+
+def _seal(profile: Profile, generation: Generation) -> str:
+    return join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json")
 
 
 def _point(profile: Profile, number: int, digest: str) -> None:

@@ -21,6 +21,21 @@ from envbuilder.paths import template_path
 LONGEST_NAME = 64
 
 
+_OTHERS = frozenset({
+    "accelerate", "aiohttp", "attr", "attrs", "cloudpickle", "compressed_tensors", "conftest", "cupy", "datasets",
+    "docs", "einops", "envbuilder", "examples", "fastapi", "flash_attn", "flashinfer", "gguf", "google", "grpc",
+    "hatchling", "httpx", "huggingface_hub", "hypothesis", "jax", "jinja2", "lark", "lib", "llguidance", "lmcache",
+    "mistral_common", "msgspec", "numba", "numpy", "nvidia", "openai", "opentelemetry", "outlines_core",
+    "packaging", "paddle", "paddleformers", "pandas", "peft", "pil", "pillow", "pip", "pkg_resources",
+    "prometheus_client", "protobuf", "psutil", "py", "pybind11", "pydantic", "pytest", "ray", "regex", "requests",
+    "safetensors", "scipy", "scripts", "sentencepiece", "setup", "setuptools", "sglang_kernel", "six", "src",
+    "starlette", "sympy", "test", "tests", "tiktoken", "tokenizers", "torch", "torchaudio", "torchvision", "tqdm",
+    "transformers", "triton", "typing_extensions", "uv", "uvicorn", "uvloop", "virtualenv", "vpm_env", "wheel",
+    "xformers", "xgrammar", "yaml", "zmq",
+})  # fmt: skip
+"""Modules that engines and the tools of plugins import, and folders that projects have at their top."""
+
+
 class Kind(NamedTuple):
     """One kind of plugin, and the engine that has it."""
 
@@ -98,6 +113,8 @@ def _taken(plain: str, module: str) -> str:
         return f"`{module}` is no name of a module"
     if module in sys.stdlib_module_names:
         return f"`{module}` is a module of Python itself"
+    if module in _OTHERS:
+        return f"`{module}` is a module of others, which it would hide"
     if plain in ENGINE_DISTRIBUTIONS or module in {engine.import_name for engine in ENGINES}:
         return "it is an engine's"
     return ""

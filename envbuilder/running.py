@@ -85,9 +85,8 @@ def enter(found: Scope, *, number: int | str | None, report: Reporter, without: 
         pass  # gc was faster; the next lines say so
     manifest = overlay.read(path)
     if manifest is None:
-        raise ProfileError(
-            f"the overlay of generation {generation.number} is damaged", hint="run `vpm-env build --force`"
-        )
+        way = f"`vpm-env switch {generation.number}` makes it again from its lock"
+        raise ProfileError(f"the overlay of generation {generation.number} is damaged", hint=way)
     for change in drifted(manifest, base, generation.number):
         report.warn(f"the base has changed: {change}; `vpm-env build` makes a set for it")
     entered = entered_at(path, lease, base, profile, generation, found.env)

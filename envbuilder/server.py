@@ -81,13 +81,17 @@ class Server:
     def end(self, grace: float) -> int:
         """End it with all that it started; return its exit code when nothing of it is left.
 
-        Its first process has `grace` seconds. Raise `VpmError` where something of it cannot be ended.
+        It has `grace` seconds; what it leaves behind by itself has less. Raise `VpmError` where something of it cannot
+        be ended.
         """
-        if not self.reap():
+        until = time.monotonic() + grace
+        is_wished = not self.reap() or self._signals.explain(self.code or 0)
+        if self.code is None:
             process.send(self.pid, signal.SIGTERM)
         self._wait_until(self.reap, grace)
         self._send(signal.SIGTERM)
-        self._wait_until(self._is_gone, min(grace, LEFTOVER_GRACE))
+        left = until - time.monotonic() if is_wished else 0.0  # a shell ends at once, and the server is its child
+        self._wait_until(self._is_gone, max(left, min(grace, LEFTOVER_GRACE)))
         deadline = time.monotonic() + STUCK
         while not self._is_gone():
             if time.monotonic() > deadline:

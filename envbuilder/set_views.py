@@ -75,7 +75,7 @@ def _overlay_line(found: Revision) -> str:
     if found.manifest and not _is_bereft(found):
         return found.overlay
     if profiles.is_on_disk(found.profile, found.generation):
-        return "damaged; `vpm-env build --force` makes it again"
+        return f"damaged; `vpm-env switch {found.generation.number}` makes it again, and makes it current"
     state = "a store that lent packages of it is gone" if _is_bereft(found) else "collected"
     return f"{state}; `vpm-env switch {found.generation.number}` rebuilds it from its lock"
 

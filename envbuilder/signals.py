@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import signal
 import socket
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
@@ -35,6 +36,10 @@ class StoppedError(BaseException):
         self.number = number
 
 
+class _TooSlowError(BaseException):
+    """Nobody takes what is to be told."""
+
+
 class Signals:
     """Note down what is to be passed on; one that is ignored goes on being ignored, here and in the server.
 
@@ -45,6 +50,7 @@ class Signals:
         self.seen: set[int] = set()
         self._noted: list[int] = []
         self._raises = False
+        self._is_brief = False
 
     def __enter__(self) -> Self:
         self._near, self._far = socket.socketpair()
@@ -53,6 +59,7 @@ class Signals:
         numbers = [number for number in FORWARDED if signal.getsignal(number) is not signal.SIG_IGN]
         self._before: dict[int, Any] = {number: signal.signal(number, self._note) for number in numbers}
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake us up
+        self._before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._cut_short)
         self._wakeup = signal.set_wakeup_fd(self._far.fileno(), warn_on_full_buffer=False)
         return self
 
@@ -72,6 +79,24 @@ class Signals:
         if self._raises and (stops := self.seen.intersection(STOPPING)):
             raise StoppedError(min(stops))
 
+    def _cut_short(self, _number: int, _frame: FrameType | None) -> None:
+        if self._is_brief:
+            raise _TooSlowError
+
+    def briefly(self, act: Callable[[], None], seconds: float = 1.0) -> bool:
+        """Do what may block for ever, but only so long; tell whether it was done."""
+        try:
+            try:
+                self._is_brief = True
+                signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+                act()
+            finally:
+                self._is_brief = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except _TooSlowError:
+            return False
+        return True
+
     def explain(self, code: int) -> bool:
         """Tell whether it was asked for that a server ends, which has ended with `code`."""
         return bool(self.seen.intersection(STOPPING)) or (signal.SIGHUP in self.seen and code in _HUNG_UP)
@@ -88,7 +113,9 @@ class Signals:
 
     def wait(self, seconds: float) -> None:
         """Wait for a signal, also of the end of a child, or for `wake`, but no longer than that."""
-        if select.select([self._near], [], [], max(0.0, seconds))[0]:
+        poll = select.poll()  # `select` takes no number above 1023
+        poll.register(self._near, select.POLLIN)
+        if poll.poll(math.ceil(max(0.0, seconds) * 1000)):
             with suppress(BlockingIOError):
                 while self._near.recv(4096):
                     pass

@@ -34,6 +34,8 @@ for path in sys.argv[1:]:
         compiled = importlib.util.cache_from_source(path, optimization=level)
         print(py_compile.compile(path, compiled, doraise=True, optimize=2, invalidation_mode=mode))
 """
+GOOD_AFTER = 600.0
+"""Seconds that a start lasts that has not failed, unless `hook install --good-after` says otherwise."""
 _MADE_FOR = {
     "VERSION": "it is of vpm-env {0}, this is {1}",
     "FORMAT": "it knows homes of format {0}, this vpm-env writes {1}",
@@ -79,6 +81,16 @@ class HookStatus:
     def intact(self) -> bool:
         """Tell whether every file is as it was written, for this base and by this version."""
         return self.installed and not self.problems
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return the options of `hook install` that make it do what it does besides its base and home."""
+        auto = ("--auto",) if self.auto else ()
+        policy = (f"--policy {self.auto}",) if self.auto not in ("", "last-good") else ()
+        counted = (f"--rollback-after {self.rollback_after}",) if self.rollback_after else ()
+        lasts = (f"--good-after {self.good_after:g}s",) if self.rollback_after and self.good_after != GOOD_AFTER else ()
+        owners = tuple(f"--trust-owner {uid}" for uid in self.trust_owner)
+        return (*auto, *policy, *counted, *lasts, *owners, *(("--trust-home",) if self.trust_home else ()))
 
     @property
     def text(self) -> str:

@@ -136,7 +136,8 @@ def _verdict(
         why, way = _nothing_current(profile, base)
         return why, "`vpm-env build` does so now" if told and told.builds_first else way
     if current and manifest is None:
-        return (f"the overlay of generation {current.number} is missing or damaged", "run `vpm-env build --force`")
+        why = f"the overlay of generation {current.number} is missing or damaged"
+        return why, f"run `vpm-env switch {current.number}`: it makes that again from its lock"
     if current and (lost := profiles.lost_packages(profile, current)):
         return f"a store that lent {counted(len(lost), 'package')} of it is gone", "run `vpm-env build`"
     return _of_hook(found, current, told)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from envbuilder.package import Package
 
-__all__ = ["ERROR", "WARNING", "Subject", "import_name", "is_init", "top_name"]
+__all__ = ["ERROR", "WARNING", "Subject", "import_name", "is_init", "module_name", "top_name"]
 
 _NEVER_IMPORTED = frozenset({"__pycache__", "__init__", "__main__"})
 
@@ -72,9 +72,11 @@ class Subject:
                 found.update(dict.fromkeys(_walk(entry, source), ""))
         return found
 
-    def finding(self, code: str, severity: str, *, what: str, why: str, way_forward: str) -> Finding:
+    def finding(
+        self, code: str, severity: str, *, what: str, why: str, way_forward: str, details: tuple[str, ...] = ()
+    ) -> Finding:
         """Make a finding about this package."""
-        return Finding(code, severity, self.name, self.plugin, what, why, way_forward)
+        return Finding(code, severity, self.name, self.plugin, what, why, way_forward, details=details)
 
 
 def _upwards(path: str) -> Iterator[str]:
@@ -88,11 +90,18 @@ def import_name(entry: str) -> str:
     """Return the name under which a directory's entry is imported, "" for one that is not.
 
     An entry without a suffix is taken for a folder: `pkg`, `module.py` and `pkg.cpython-311-x86_64-linux-gnu.so` give
-    `pkg` and `module`; `numpy.libs`, `pkg-1.0.dist-info` and `libcudart.so.12` give nothing.
+    `pkg` and `module`; `numpy.libs`, `pkg-1.0.dist-info` and `libcudart.so.12` give nothing, and neither do
+    `__init__.py` and `__main__.py`, which nobody imports from the top.
     """
+    stem = entry.partition(".")[0]
+    return "" if stem in _NEVER_IMPORTED else module_name(entry)
+
+
+def module_name(entry: str) -> str:
+    """Return the name that an entry of a package's directory has as its module: as `import_name`, and `__main__`."""
     stem, _, suffix = entry.partition(".")
     importable = suffix in ("", "py", "pyc", "so") or suffix.endswith(".so")
-    return stem if importable and stem.isidentifier() and stem not in _NEVER_IMPORTED else ""
+    return stem if importable and stem.isidentifier() and stem != "__pycache__" else ""
 
 
 def top_name(path: str) -> str:

@@ -48,20 +48,25 @@ def rollback(
         rebuilt = ensure(profile, target, rebuild)
         if bad:
             profiles.mark(profile, left.number, state="bad")
+        notes = () if bad and target.digest == left.digest else _given_another_chance(profile, target)
         profiles.switch(profile, target.number, verb="rollback", hold=True, after=after)
-        return Switched(target, left, rebuilt, _editable_notes(target))
+        return Switched(target, left, rebuilt, (*notes, *_editable_notes(target)))
 
 
 def switch(
     profile: Profile, number: int, *, wait: float, rebuild: Rebuild, wait_told: profiles.OnWait = None
 ) -> Switched:
-    """Make generation `number` current and hold the profile there. Raise `ProfileError` if there is no such one."""
+    """Make generation `number` current and hold the profile there; a bad one is untried again.
+
+    Raise `ProfileError` if there is no such one.
+    """
     with profiles.changing(profile, wait=wait, on_wait=wait_told):
         before = _current(profile)
         target = _require(profile, number)
         rebuilt = ensure(profile, target, rebuild)
+        notes = _given_another_chance(profile, target)
         profiles.switch(profile, number, verb="switch", hold=True)
-        return Switched(target, before, rebuilt, _editable_notes(target))
+        return Switched(target, before, rebuilt, (*notes, *_editable_notes(target)))
 
 
 def named(profile: Profile, text: str) -> Generation:
@@ -99,7 +104,7 @@ def chosen(profile: Profile, name: int | str | None) -> Generation:
         raise ProfileError(*_nothing(profile), hint="run `vpm-env build`")
     generation = named(profile, str(now))
     if not profiles.is_on_disk(profile, generation):
-        way = f"`vpm-env switch {generation.number}` rebuilds it from its lock"
+        way = f"`vpm-env switch {generation.number}` rebuilds it from its lock, and makes it current"
         raise ProfileError(missing(profile, generation), hint=way)
     return generation
 
@@ -162,13 +167,21 @@ def _nothing(profile: Profile) -> tuple[str]:
 
 
 def ensure(profile: Profile, generation: Generation, rebuild: Rebuild) -> bool:
-    """See to it that the generation's overlay is on disk; tell whether it had to be rebuilt."""
-    if profiles.is_on_disk(profile, generation):
+    """See to it that the generation's overlay is on disk and sound; tell whether it had to be rebuilt."""
+    if profiles.is_sound(profile, generation):
         profiles.point(profile, generation)
         return False
     rebuild(profile, generation)
     profiles.point(profile, generation)
     return True
+
+
+def _given_another_chance(profile: Profile, generation: Generation) -> tuple[str, ...]:
+    """Take the mark off a bad generation, which somebody wants all the same, and say so."""
+    if generation.state != "bad":
+        return ()
+    profiles.mark(profile, generation.number, state="untried")
+    return (f"generation {generation.number} was marked bad; it is untried again",)
 
 
 def _editable_notes(generation: Generation) -> tuple[str, ...]:

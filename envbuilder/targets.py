@@ -10,10 +10,10 @@ import os
 import re
 import warnings
 from difflib import get_close_matches
-from os.path import isdir, isfile, join
+from os.path import basename, isdir, isfile, join
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder.subject import import_name
+from envbuilder.subject import import_name, module_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _TARGET = re.compile(r"(?P<module>[\w.]+)\s*(?::\s*(?P<attribute>[\w.]+)\s*)?(?:\[.*\]\s*)?")
 _IMPORT = re.compile(rb"^(?:import|from)[ \t]+(?P<top>[A-Za-z_]\w*)", re.MULTILINE)
+_CLOSE = 0.75
+"""How much a name must be like another (0 to 1) for it to be told as what may have been meant."""
 _OPENERS = frozenset({"__getattr__", "exec", "globals", "locals", "vars", "setattr", "*"})
 """Names whose use at module level, or import, means that a module may hold anything."""
 _OBJECT = frozenset(dir(type))
@@ -86,9 +88,8 @@ class Modules:
         """
         module = self.find(target.module)
         if module is None:
-            free = [name for name in self._relatives(target.module) if Target(name, target.attributes) not in taken]
-            near = get_close_matches(target.module, free, n=1)
-            return Missing(f"there is no module `{target.module}`", _value(near[0], target.attributes) if near else "")
+            near = self._nearest(target, taken)
+            return Missing(f"there is no module `{target.module}`", _value(near, target.attributes) if near else "")
         if not target.attributes or not module.source:
             return None
         return self._missing_attribute(target, module, taken)
@@ -106,7 +107,7 @@ class Modules:
             return Missing(what, _value(elsewhere, target.attributes))
         inner = target.attributes[:known]
         free = [name for name in sorted(names) if Target(target.module, (*inner, name)) not in taken]
-        near = get_close_matches(target.attributes[known], free, n=1)
+        near = get_close_matches(target.attributes[known], free, n=1, cutoff=_CLOSE)
         meant = (*inner, *near)
         return Missing(what, _value(target.module, meant) if near else "")
 
@@ -125,6 +126,12 @@ class Modules:
         """Parse the module called `dotted`; None where it is not there, or cannot be read."""
         module = self.find(dotted)
         return _parsed(_read(module.source)) if module and module.source else None
+
+    def package(self, dotted: str) -> str:
+        """Name the package in which the module called `dotted` stands; a package stands in itself."""
+        module = self.find(dotted)
+        is_package = module is not None and basename(module.source) == "__init__.py"
+        return dotted if is_package else dotted.rpartition(".")[0]
 
     def _is_there(self, name: str) -> bool:
         return name.replace("_", "-").lower() in self._base.distributions or self.find(name) is not None
@@ -157,19 +164,21 @@ class Modules:
         if found is None:
             found = self._listings[folder] = {}
             for entry in sorted(os.listdir(folder)) if isdir(folder) else ():
-                found.setdefault(import_name(entry), []).append(join(folder, entry))
+                found.setdefault(module_name(entry), []).append(join(folder, entry))
             found.pop("", None)
         return found
 
-    def _relatives(self, dotted: str) -> list[str]:
-        """List the modules beside `dotted`, or beside the first of its parents that is not there either."""
-        parts = dotted.split(".")
+    def _nearest(self, target: Target, taken: Collection[Target]) -> str:
+        """Name the module that may have been meant, with one part of its name spelled almost the same; "" for none."""
+        parts = target.module.split(".")
         depth = next((depth for depth in range(1, len(parts)) if not self.find(".".join(parts[:depth]))), len(parts))
-        parent, rest = parts[: depth - 1], parts[depth:]
         known = set(self._holders) if depth == 1 else set()
         for folder in self._parents(".".join(parts[:depth])):
             known.update(self._listing(folder))
-        return sorted(".".join((*parent, name, *rest)) for name in known - {""})
+        spelled = {name: ".".join((*parts[: depth - 1], name, *parts[depth:])) for name in sorted(known)}
+        free = [name for name, dotted in spelled.items() if Target(dotted, target.attributes) not in taken]
+        near = get_close_matches(parts[depth - 1], free, n=1, cutoff=_CLOSE)
+        return spelled[near[0]] if near else ""
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _KEPT_BYTES = 1 << 16
 _LONGEST_LINE = 500
@@ -27,7 +27,9 @@ class Tee:
     """The streams of one server, standard output and standard error."""
 
     def __init__(self) -> None:
+        self._is_mid_line = False
         self._end = bytearray()
+        self._is_cut = False
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._ours: dict[int, int] = {}
@@ -66,18 +68,27 @@ class Tee:
         for thread in self._threads:
             thread.join(seconds)
 
-    def last_lines(self, count: int) -> list[str]:
-        """Return the last lines that it said."""
+    def begin_line(self) -> bool:
+        """Tell whether standard output stands in the middle of a line, which the caller ends."""
+        was_mid_line, self._is_mid_line = self._is_mid_line, False
+        return was_mid_line
+
+    def last_lines(self, count: int, struck_out: Callable[[str], str]) -> tuple[str, ...]:
+        """Return the last lines that it said, without what `struck_out` takes out: whole lines, and then their ends."""
         with self._lock:
             text = self._end.decode("utf-8", "replace")
-        lines = [line.rstrip("\r")[-_LONGEST_LINE:] for line in text.split("\n")]
-        return [line for line in lines if line.strip()][-count:]
+        lines = [line.rstrip("\r") for line in text.split("\n")]
+        known = lines[1:] if self._is_cut and lines[1:] else lines  # half a credential would not be recognized
+        return tuple(struck_out(line)[-_LONGEST_LINE:] for line in [line for line in known if line.strip()][-count:])
 
     def _pass_on(self, reading: int, writing: int) -> None:
         for chunk in _chunks(reading):
             with self._lock:
                 self._end += chunk
+                self._is_cut = self._is_cut or len(self._end) > _KEPT_BYTES
                 del self._end[:-_KEPT_BYTES]
+            if writing == 1:
+                self._is_mid_line = not chunk.endswith(b"\n")
             with suppress(OSError):  # nobody reads it any more: that is no reason to stop the server
                 _write(writing, chunk)
         os.close(reading)
@@ -95,7 +106,9 @@ def _write(descriptor: int, chunk: bytes) -> None:
         try:
             left = left[os.write(descriptor, left) :]
         except BlockingIOError:  # somebody who has it too made it so
-            select.select([], [descriptor], [])
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.poll()
 
 
 def _pair(descriptor: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from os.path import dirname, isdir, join
+from os.path import basename, dirname, isdir, join
 from typing import TYPE_CHECKING
 
 from envbuilder import symbols
@@ -30,7 +30,10 @@ _ITS_OWN = re.compile(r"_Z(?:T[ISV])?N?[RO]?K?(?:3c10|2at|5torch)\d?")
 def other_torch(
     subjects: Sequence[Subject], compiled: Mapping[str, Sequence[Library]], base: Base
 ) -> Iterator[Finding]:
-    """Find extensions that need functions which the base's torch does not have."""
+    """Find extensions that need functions which the base's torch does not have.
+
+    One that needs a library which it does not have is told of in `libraries`.
+    """
     folder = _folder(subjects, base)
     for subject in subjects if folder else ():
         linked = [library for library in compiled[subject.name] if any(map(_LINKED.match, library.needed))]
@@ -49,8 +52,9 @@ def _judged(
 ) -> Iterator[Finding]:
     its_libraries = [join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".so")]
     own = [_path(subject, library) for library in every]
+    held = {basename(path) for path in (*its_libraries, *own)}
     lacking: dict[str, list[str]] = {}
-    for library in linked:
+    for library in (each for each in linked if _has_all(each, held)):
         wanted = filter(_ITS_OWN.match, symbols.wanted(_path(subject, library)))
         names = symbols.lacking(wanted, (*its_libraries, *own))
         if names:
@@ -58,6 +62,11 @@ def _judged(
     if lacking:
         affected = [library for library in linked if library.path in lacking]
         yield _finding(subject, affected, every, lacking[affected[0].path], base)
+
+
+def _has_all(library: Library, held: set[str]) -> bool:
+    """Tell whether the libraries of torch that it needs are there."""
+    return held.issuperset(name for name in library.needed if _LINKED.match(name))
 
 
 def _path(subject: Subject, library: Library) -> str:

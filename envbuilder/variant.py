@@ -182,7 +182,7 @@ def hold(path: str) -> Held | None:
 def _choice(member: Member, manifest: Manifest, found: Revision) -> Choice:
     package = store.get(found.profile.layout, member.key)
     if package is None:
-        hint = f"`vpm-env switch {found.generation.number}` rebuilds it from its lock"
+        hint = f"`vpm-env switch {found.generation.number}` rebuilds it from its lock, and makes it current"
         raise ProfileError(f"the package `{member.name} {member.version}` of the set is gone or damaged", hint=hint)
     part = overlay.part(package, override=member.override, selection=manifest.selection.get(member.name))
     return Choice(member, part, frozenset(manifest.ignored.get(member.plugin, ())))

@@ -21,12 +21,17 @@ def _takes_bisect(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Find the plugin, or the change between two generations, that makes a command fail. "
         "It is tried with some of them, each time in a set of its own; nothing is switched. "
-        "Exit code 0 of the command is good, 125 skips a set, any other is bad."
+        "Exit code 0 of the command is good, 125 skips a set, any other is bad"
     )
     parser.add_argument(
         "--good", type=generation, metavar="N", help="it passes with generation N: look at what changed"
     )
-    parser.add_argument("--bad", type=generation, metavar="M", help="it fails with generation M (default: current)")
+    parser.add_argument(
+        "--bad",
+        type=generation,
+        metavar="M",
+        help="it fails with generation M (default: current, or the bad one that a rollback left)",
+    )
     parser.add_argument(
         "--with", dest="kept", action="append", default=[], metavar="NAME", help="keep a plugin in all tries"
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from envbuilder.events import Journal
     from envbuilder.profile import Profile
     from envbuilder.scope import Scope
+    from envbuilder.startup import HookStatus
     from envbuilder.trial import Watch
 
 
@@ -71,11 +72,14 @@ def _hook(call: Call) -> int:
         "trust_home": asked.trust_home,
         "auto": (asked.policy or "last-good") if asked.auto else "",
         "rollback_after": asked.rollback_after,
-        "good_after": (600.0 if asked.good_after is None else asked.good_after) if asked.rollback_after else 0.0,
+        "good_after": _good_after(asked),
     }
     if asked.action == "install":
         make_home(found.layout)
+        before = startup.inspect(base)
         views.show_hook_installed(startup.install(base, **settings), asked.json, console)
+        if gone := _no_more(before, startup.inspect(base)):
+            console.warn(f"what the hook had that was there is gone, as it was not named again: {gone}")
         hand_over(found.layout, asked.trust_owner)
         if (asked.auto or asked.rollback_after) and not base.engine.serving:
             console.warn("no engine is known in this base: nothing will be built or counted when one starts")
@@ -88,6 +92,20 @@ def _hook(call: Call) -> int:
         views.show_hook(hook, asked.json, console)
         return 0 if hook.intact else 1
     return 0
+
+
+def _good_after(asked: argparse.Namespace) -> float:
+    from envbuilder.startup import GOOD_AFTER
+
+    if not asked.rollback_after:
+        return 0.0
+    return GOOD_AFTER if asked.good_after is None else float(asked.good_after)
+
+
+def _no_more(before: HookStatus, after: HookStatus) -> str:
+    """Name the options of a hook that the one in its place does not have; another value is no loss."""
+    has = {option.split()[0] for option in after.options}
+    return ", ".join(f"`{option}`" for option in before.options if option.split()[0] not in has)
 
 
 def _takes_run(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +123,7 @@ def _takes_run(parser: argparse.ArgumentParser) -> None:
 
 
 _WATCHED = {
-    "--health-timeout": ("health_timeout", "10m", "how long it may take to get healthy"),
+    "--health-timeout": ("health_timeout", "30m", "how long it may take to get healthy"),
     "--health-interval": (
         "interval",
         "10s",
@@ -188,8 +206,12 @@ def _journal(call: Call, profile: Profile) -> Journal:
             fs.append(file, f"{line}\n".encode())
 
     if file not in (None, "-"):
-        fs.append(file, b"")  # better a word now than silence later
-    return Journal(profile.name, profile.base_key, say=say, write=write if file else None)
+        try:
+            fs.append(file, b"")  # better a word now than silence later
+        except OSError as error:
+            raise UsageError(f"`{file}` takes no events: {error.strerror}") from None
+    kept = write if file else None
+    return Journal(profile.name, profile.base_key, say=say, write=kept, is_beside_output=file == "-")
 
 
 def _takes_without(parser: argparse.ArgumentParser) -> None:

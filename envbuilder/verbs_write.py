@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from os.path import abspath, expanduser, lexists
+import os
+import stat
+from os.path import abspath, exists, expanduser, isfile, lexists, realpath
 from typing import TYPE_CHECKING
 
 from envbuilder.arguments import Call, Run, number
@@ -11,6 +13,9 @@ from envbuilder.errors import UsageError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
+
+
+_LARGEST_UID = 2**31 - 1
 
 
 def _takes_template(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +34,15 @@ def _takes_template(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write over FILE")
     parser.add_argument("--image", help="the engine's image; of `kubernetes`, the one with plugins")
     parser.add_argument("--health", metavar="URL", help="where the engine answers when it is healthy")
-    parser.add_argument("--uid", type=number, metavar="UID", help="who runs the engine (default: in a container 1000)")
+    parser.add_argument("--uid", type=_uid, metavar="UID", help="who runs the engine (default: in a container 1000)")
+
+
+def _uid(text: str) -> int:
+    """Read a user's number, as containers take it."""
+    found = number(text)
+    if found > _LARGEST_UID:
+        raise UsageError(f"`{text}` is no uid that a container may have", hint=f"at most {_LARGEST_UID}")
+    return found
 
 
 def _one_of(text: str, known: Iterable[str], what: str) -> str:
@@ -44,6 +57,7 @@ def _one_of(text: str, known: Iterable[str], what: str) -> str:
 
 
 def _template(call: Call) -> int:
+    from envbuilder.caveats import caveats
     from envbuilder.console import Table
     from envbuilder.deployment import deployment
     from envbuilder.forms import FORMS, render
@@ -58,9 +72,8 @@ def _template(call: Call) -> int:
         scope(call.options, call.env), served=asked.command, image=asked.image, health=asked.health, uid=asked.uid
     )
     text = render(FORMS[asked.name], deployed)
-    for source in deployed.sources if FORMS[asked.name].is_image else ():
-        if not source.target:
-            console.warn(f"`{source.path}` is not below the folder of the config: the image will not have it")
+    for caveat in caveats(asked.name, deployed):
+        console.warn(caveat)
     if asked.output is None:
         console.data(text.removesuffix("\n"))
         return 0
@@ -71,14 +84,31 @@ def _template(call: Call) -> int:
 
 
 def _write(path: str, text: str, *, force: bool) -> None:
+    """Write a new file, or with `force` over one, which keeps its mode and owner; a pipe or terminal gets the text.
+
+    Links are followed. Raise `UsageError` for what is there without `force`, and for what is no file.
+    """
     from envbuilder import fs
 
-    if lexists(path) and not force:
+    is_stream = exists(path) and _is_stream(path)
+    if lexists(path) and not force and not is_stream:
         raise UsageError(f"`{path}` is there already, and stays as it is", hint="`--force` writes over it")
+    if exists(path) and not is_stream and not isfile(path):
+        raise UsageError(f"`{path}` is no file, and stays as it is")
     try:
-        fs.write_atomic(path, text.encode())
+        if is_stream:
+            fs.write_plain(path, text.encode())
+        elif exists(path):
+            fs.rewrite(path, text.encode())
+        else:
+            fs.write_atomic(realpath(path), text.encode())
     except OSError as error:
         raise UsageError(f"`{path}` cannot be written: {error.strerror}") from None
+
+
+def _is_stream(path: str) -> bool:
+    mode = os.stat(path).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
 
 
 def _takes_new(parser: argparse.ArgumentParser) -> None:

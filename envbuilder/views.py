@@ -50,8 +50,9 @@ def _history_row(
     words = [entry.state] + (["kept"] if entry.keep else [])
     if not profiles.is_on_disk(profile, entry):
         words.append("its store is gone" if profiles.lost_packages(profile, entry) else "collected")
-    failed = [f"failed: {entry.why}"] if entry.state == "bad" and entry.why else []
-    what = [*said, *(f"without {plugin}" for plugin in entry.left_out), *failed]
+    heading = {"bad": "failed", "untried": "not judged"}.get(entry.state)
+    judged = [f"{heading}: {entry.why}"] if heading and entry.why else []
+    what = [*said, *(f"without {plugin}" for plugin in entry.left_out), *judged]
     mark = console.mark("good", "→") if entry.number == now else ""
     made = entry.created.replace("T", " ")[:16]
     return (mark, str(entry.number), entry.digest[:12], ", ".join(words), made, "; ".join(what))
@@ -68,9 +69,8 @@ def show_list(profile: Profile, as_json: bool, console: Console) -> None:
     generation = chosen(profile, None)
     manifest = overlay.get(profile.layout, profile.base_key, generation.digest)
     if manifest is None:
-        raise ProfileError(
-            f"the overlay of generation {generation.number} is damaged", hint="run `vpm-env build --force`"
-        )
+        way = f"`vpm-env switch {generation.number}` makes it again from its lock"
+        raise ProfileError(f"the overlay of generation {generation.number} is damaged", hint=way)
     if as_json:
         console.json({"generation": generation.number, **manifest.to_dict()})
         return

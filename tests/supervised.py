@@ -137,6 +137,18 @@ if what == "hangs":
 if what == "freezes":
     serve(until=number)
     os.kill(os.getpid(), signal.SIGSTOP)
+if what == "blinks":
+    times = iter(range(10**9))
+    serve(good=lambda: next(times) % 3 == 0)
+if what == "lingers":
+
+    def tidy(*_):
+        time.sleep(number)
+        write("signals", "tidy")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, tidy)
+    serve()
 if what == "worker":
     worker = child()
     began = time.monotonic()

@@ -426,8 +426,8 @@ def test_attributes_that_a_module_lacks(ground: Ground, make: Make, attribute: s
     (finding,) = audit((demo,), ground.base())
 
     assert told([finding]) == [("entry-point-target", "error", "demo")]
-    assert (f"(the nearest is `demo:{nearest}`)" in finding.what) == bool(nearest)
-    assert "nearest" not in finding.what or nearest
+    assert (f"(did you mean `demo:{nearest}`?)" in finding.what) == bool(nearest)
+    assert "perhaps" not in finding.what or nearest
 
 
 @pytest.mark.parametrize(
@@ -471,10 +471,19 @@ def test_modules_that_are_not_there(ground: Ground, make: Make, value: str, near
     (finding,) = audit((make("demo", files=files, points={GENERAL: {"x": value}}),), ground.base())
 
     assert told([finding]) == [("entry-point-target", "error", "demo")]
-    assert (f"`{nearest}`" in finding.way_forward) == bool(nearest)
+    assert (f"(did you mean `{nearest}`?)" in finding.what) == bool(nearest)
 
 
-@pytest.mark.parametrize("meant", ["here:register", "here.inner:register", "gone:register"])
+def test_the_module_that_runs_a_package_and_the_package_itself_are_there(ground: Ground, make: Make) -> None:
+    files = {"demo/__init__.py": "def f(): ...\n", "demo/__main__.py": "def main(): ...\n", "demo/clean.py": ""}
+    points = {GENERAL: {"a": "demo.__main__:main", "b": "demo.__init__:f", "c": "demo.__main__:gone"}}
+
+    (finding,) = audit((make("demo", files=files, points=points),), ground.base())
+    assert "`demo.__main__` has no `gone`" in finding.what
+    assert "perhaps" not in finding.what
+
+
+@pytest.mark.parametrize("meant", ["here:register", "here.their:register", "gone:register"])
 def test_what_another_entry_point_names_is_not_the_nearest(ground: Ground, make: Make, meant: str) -> None:
     """Each plugin has its own function; a name that leads to another's would load that one twice."""
     files = {"here/__init__.py": "def registry(): pass\n", "here/theirs.py": "def register(): pass\n"}
@@ -483,8 +492,8 @@ def test_what_another_entry_point_names_is_not_the_nearest(ground: Ground, make:
     (finding,) = audit((make("demo", files=files, points=points),), ground.base())
     (alone,) = audit((make("alone", files=files, points={GENERAL: {"b": meant}}),), ground.base())
 
-    assert "(the nearest is" not in finding.what
-    assert ("(the nearest is" in alone.what) == (meant != "gone:register")
+    assert "perhaps" not in finding.what
+    assert ("(perhaps" in alone.what) == (meant != "gone:register")
 
 
 def test_modules_of_every_layer_are_found(ground: Ground, make: Make, tmp_path: Path) -> None:
@@ -517,7 +526,7 @@ def test_modules_of_every_layer_are_found(ground: Ground, make: Make, tmp_path: 
     wrong = make("wrong", points={GENERAL: {"a": "held.deep:ff", "b": "edit:h", "c": "space.part:ff", "d": "edt:f"}})
     findings = audit((wrong, *others), base)
     assert told(findings) == [("entry-point-target", "error", "wrong")] * 4
-    assert "`edit:f`" in findings[3].way_forward
+    assert "(did you mean `edit:f`?)" in findings[3].what
 
 
 def test_a_bad_target_of_a_script_is_a_warning(ground: Ground, make: Make) -> None:

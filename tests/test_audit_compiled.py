@@ -54,12 +54,15 @@ def codes(findings: Sequence[Finding]) -> list[str]:
         (("demo/_C.cpython-311-x86_64-linux-gnu.so",), []),
         (("demo/_C.abi3.so",), []),
         (("demo/_C.so",), []),
+        (("demo/_C.pypy311-pp73-x86_64-linux-gnu.so",), ["compiled-python error"]),
+        (("demo/_C.pypy311-pp73-x86_64-linux-gnu.so", "demo/_C.abi3.so"), []),
         (("demo/_C.cpython-310-x86_64-linux-gnu.so",), ["compiled-python error"]),
         (("demo/_C.cpython-311-x86_64-linux-musl.so",), ["compiled-python error"]),
         (("demo/_C.cpython-310-x86_64-linux-gnu.so", "demo/_D.abi3.so"), ["compiled-python warning"]),
         (("demo/_C.cpython-310-x86_64-linux-gnu.so", "demo/_C.cpython-311-x86_64-linux-gnu.so"), []),
         (("a/py310/_C.cpython-310-x86_64-linux-gnu.so", "a/py311/_C.cpython-311-x86_64-linux-gnu.so"), []),
         (("demo/_C.cpython-310-x86_64-linux-gnu.so", "demo/_C.py"), []),
+        (("demo/_C.cpython-310-x86_64-linux-gnu.so", "demo/_C/__init__.py"), []),
     ],
 )
 def test_extension_modules_for_another_python(
@@ -136,6 +139,10 @@ def test_versions_that_a_library_of_the_machine_offers(tmp_path: Path) -> None:
         ("py3-none-any", True),
         ("py3-none-manylinux_2_28_x86_64", True),
         ("cp311-none-any", True),
+        ("py39-none-manylinux_2_28_x86_64", True),
+        ("py2.py3-none-any", True),
+        ("py312-none-any", False),
+        ("no-tag", False),
         ("cp312-abi3-linux_x86_64", False),
         ("cp310-cp310-linux_x86_64", False),
         ("cp311-cp311-manylinux_2_17_aarch64", False),
@@ -182,6 +189,46 @@ def test_a_library_that_nothing_has(ground: Ground, make: Make) -> None:
         f"`demo/{EXTENSION}` and 1 more of `demo 1.0` needs `libfft.so.3`, and neither the set nor the base nor this "
         "machine has it"
     )
+
+
+def test_what_is_lacking_in_one_way_is_one_finding(ground: Ground, make: Make) -> None:
+    files = {f"demo/_{name}.abi3.so": kit.library(f"lib{name}.so.1", "libz9.so") for name in "ade"}
+
+    (finding,) = found(ground, make("demo", files=files))
+    assert finding.what.startswith("`demo/_a.abi3.so` of `demo 1.0` needs `liba.so.1`, and neither")
+    assert finding.what.endswith("; so it is with 3 more that it needs")
+    assert [detail.split(" needs ")[1].split(",")[0] for detail in finding.details] == [
+        "`liba.so.1`",
+        "`libz9.so`",
+        "`libd.so.1`",
+        "`libe.so.1`",
+    ]
+
+
+LACKING = kit.library("libfft.so.3")
+FINE = kit.library("libc.so.6")
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"libops_cuda12.so": LACKING, "libops_cuda13.so": LACKING, "libops_cpu.so": FINE}, []),
+        ({"libops_cuda12.so": LACKING, "libother_cpu.so": FINE}, ["library-missing warning"]),
+        ({"_C.abi3.so": FINE, "transport/libplugin_x.so": LACKING}, []),
+        ({"_C.abi3.so": kit.library("libplugin_x.so"), "libplugin_x.so": LACKING}, ["library-missing warning"]),
+        (
+            {"_C.abi3.so": kit.library("l1.so"), "_D.abi3.so": FINE, "l1.so": kit.library("l2.so"), "l2.so": LACKING},
+            ["library-missing warning"],
+        ),
+        ({"_C.abi3.so": FINE, "_D.abi3.so": LACKING}, ["library-missing warning"]),
+    ],
+)
+def test_what_no_module_needs_is_no_finding_where_something_of_its_kind_is_left(
+    ground: Ground, make: Make, files: Mapping[str, bytes], expected: list[str]
+) -> None:
+    demo = make("demo", files={f"demo/{name}": content for name, content in files.items()})
+
+    assert codes(found(ground, demo)) == expected
 
 
 @pytest.mark.parametrize(

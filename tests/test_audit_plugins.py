@@ -53,7 +53,10 @@ def make(tmp_path: Path) -> Make:
         (f"{V1}class Middle(Old): ...\nclass It(Middle): ...\n", True),
         (f"{V1}It = Old\n", False),
         ("class It:\n    def is_argmax_invariant(self): ...\n    def update_state(self, update): ...\n", True),
-        ("class It:\n    def apply(self, logits): ...\n", False),
+        ("class It:\n    def apply(self, logits): ...\n", True),
+        ("from abc import ABC\nclass Own(ABC, object): ...\nclass It(Own): ...\n", True),
+        ("from elsewhere import Own\nclass It(Own): ...\n", False),
+        ("@elsewhere\nclass It: ...\n", False),
         (f"{V2}class It(new.LogitsProcessor): ...\n", False),
         (f"{V1}{V2}class It(Old, new.LogitsProcessor):\n    def update_state(self, update): ...\n", False),
         ("from elsewhere import It\n", False),
@@ -71,7 +74,32 @@ def test_a_logits_processor_for_runner_v1_on_a_base_with_v2(
 
     findings = [finding for finding in audit([demo], ground.base()) if finding.code == "logits-processor"]
     assert told(findings) == ([("logits-processor", "error", "demo")] if is_old else [])
-    assert all("`it` of `demo 1.0` is for vLLM's model runner V1, and the base uses V2" in f.what for f in findings)
+    assert all("`it` of `demo 1.0` is none for vLLM's model runner V2, which the base uses" in f.what for f in findings)
+
+
+REEXPORTED = {
+    "relative": {"demo/__init__.py": "from .proc import P as It\n", "demo/proc.py": f"{V1}class P(Old): ...\n"},
+    "absolute": {"demo/__init__.py": "from demo.proc import It\n", "demo/proc.py": f"{V1}class It(Old): ...\n"},
+    "star": {"demo/__init__.py": "from .proc import *\n", "demo/proc.py": f"{V1}class It(Old): ...\n"},
+    "base": {
+        "demo/__init__.py": "from .deep import proc\nclass It(proc.Mine): ...\n",
+        "demo/deep/__init__.py": "",
+        "demo/deep/proc.py": "from ..mine import Mine\n",
+        "demo/mine.py": f"import demo\n{V1}class Mine(Old): ...\n",
+    },
+    "round": {"demo/__init__.py": "from .proc import It\n", "demo/proc.py": "from . import It\n"},
+    "new": {"demo/__init__.py": "from .p import It\n", "demo/p.py": f"{V2}class It(new.LogitsProcessor): ...\n"},
+}
+
+
+@pytest.mark.parametrize("kind", REEXPORTED)
+def test_a_logits_processor_is_found_where_it_was_imported_from(ground: Ground, make: Make, kind: str) -> None:
+    ground.wheel("vllm", "0.33.0", files=LOADER)
+    demo = make("demo", files=REEXPORTED[kind], points={PROCESSORS: {"it": "demo:It"}})
+    triton = make("triton", "triton/__init__.py")
+
+    findings = audit([demo, triton], ground.base())
+    assert told(findings) == ([] if kind in ("round", "new") else [("logits-processor", "error", "demo")])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +152,14 @@ def test_bounds_behind_an_extra(ground: Ground, make: Make, requires: list[str],
     assert [finding.what.split("`")[3] for finding in findings] == expected
 
 
+def test_an_extra_of_a_library_for_an_engine_binds_nobody(ground: Ground, make: Make) -> None:
+    ground.wheel("vllm", "0.33.0", files={"vllm/__init__.py": ""})
+    ray = make("ray", "ray.py", requires=["vllm==0.29; extra == 'llm'"])
+    mine = make("mine", "mine.py", requires=["vllm==0.29; extra == 'llm'"], points={GENERAL: {"a": "mine"}})
+
+    assert told(audit([ray, mine], ground.base())) == [("bound-behind-extra", "warning", "mine")]
+
+
 def test_a_bound_behind_an_extra_that_is_ignored_is_told_no_more(ground: Ground, make: Make) -> None:
     ground.wheel("vllm", "0.33.0", files={"vllm/__init__.py": ""})
     demo = make("demo", "demo.py", requires=["vllm<0.33; extra == 'vllm'"], plugin="mine")
@@ -172,6 +208,11 @@ def test_data_files_that_only_the_overlays_python_finds(ground: Ground, make: Ma
         "lib/libdemo.so.1": "",
         "share/man/man1/demo.1": "",
         "share/doc/demo/README": "",
+        "share/jupyter/labextensions/demo/package.json": "",
+        "etc/jupyter/nbconfig/demo.json": "",
+        "pkgconfig/demo.pc": "",
+        "lib/cmake/demo/demo.cmake": "",
+        "include/demo.h": "",
         "LICENSE": "",
     }
     harmless = {path: "" for path in data if path not in ("share/demo/table.json", "etc/demo.conf")}

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
 import stands
 from test_cli import on_terminal, shown, without_styles
+
+from envbuilder import bracket
+from envbuilder.confidential import secrets_of
+from envbuilder.errors import BisectError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +100,7 @@ try 5: without `delta`: fails, N s
 try 6: with `gamma` alone: fails, N s
 try 7: without `gamma`: passes, N s
 try 8: once more with `gamma` alone: fails, N s
+try 9: once more without `gamma`: passes, N s
 
 the end of what it says with `gamma`:
   loading
@@ -129,6 +136,7 @@ try 3: generation 1 with `beta` 2.0: passes, N s
 try 4: generation 2 with `shared` 1.0: passes, N s
 try 5: generation 1 with `shared` 2.0: fails (exit 7), N s
 try 6: once more generation 1 with `shared` 2.0: fails (exit 7), N s
+try 7: once more generation 2 with `shared` 1.0: passes, N s
 
 the end of what it says with `shared` 1.0 → 2.0:
   broken
@@ -178,7 +186,7 @@ WRONG: tuple[tuple[tuple[str, ...], int, str, str], ...] = (
         "it has `alpha`, `beta`, `delta`, `epsilon`, `gamma`",
     ),
     ((), 2, "there is no command to try", "`vpm-env bisect -- python -c 'import vllm'`"),
-    (("--timeout", "x", "true"), 2, "`x` is no duration", "write a number and `s`, `m`, `h`, `d` or `w`: `30d`"),
+    (("--timeout", "x", "true"), 2, "`x` is no duration", "write a whole number and `s`, `m`, `h`, `d` or `w`: `30d`"),
 )
 
 
@@ -192,6 +200,18 @@ def test_what_cannot_be_found_is_told(
     told = f"error: {error}\n" + (f"\nhint: {hint}\n" if hint else "")
 
     assert said(stand, "-q", *words, code=code) == told
+
+
+@pytest.mark.long
+def test_a_doubt_is_told_where_more_than_two_are_to_blame(stand: kit.VpmEnv) -> None:
+    assert (
+        said(stand, "-q", *failing("beta", "epsilon", "gamma"))
+        == """\
+`beta`, `epsilon` and `gamma` make `sh` fail together, and with one of them less it passes
+so many together are rare: see whether `sh` always ends the same
+without `gamma`, the other 4 plugins pass
+"""
+    )
 
 
 @pytest.mark.long
@@ -271,6 +291,98 @@ def test_a_command_that_does_not_always_end_the_same_is_told(stand: kit.VpmEnv, 
     assert told.startswith(
         "error: `sh` does not always end the same: try 6 fails, and try 8 with the same set passes\n"
     )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lucky", [3, 4, 7])
+def test_a_pass_by_luck_makes_no_plugin_one_of_several_to_blame(stand: kit.VpmEnv, tmp_path: Path, lucky: int) -> None:
+    """`alpha` makes it fail, but for one run, in which it is lucky."""
+    count = f"echo x >> {tmp_path}/runs; test $(wc -l < {tmp_path}/runs) = {lucky} && exit 0; "
+    done = stand("bisect", "-q", "sh", "-c", count + failing("alpha")[2])
+
+    assert done.stdout == "" or done.stdout.startswith("`alpha` makes `sh` fail\n")
+    assert done.exit == 0 or done.stderr.startswith("error: `sh` does not always end the same: ")
+
+
+@pytest.mark.long
+def test_after_a_rollback_it_looks_at_the_set_that_was_left(stand: kit.VpmEnv) -> None:
+    command = failing("gamma-2")
+    stand("rollback", "--bad", check=True)
+    try:
+        told = said(stand, *command)
+        passes = said(stand, "-q", "--bad", "1", *command, code=1)
+    finally:
+        again = stand("switch", "2", check=True)
+
+    assert told.startswith("`gamma` makes `sh` fail\n")
+    assert "note: generation 2 is marked bad, and was left: looking there, not at what is current\n" in told
+    assert passes == (
+        "error: `sh` passes with generation 1: there is nothing to find\n"
+        "\nhint: generation 2 is marked bad: `--bad 2`\n"
+    )
+    assert "note: generation 2 was marked bad; it is untried again\n" in again.stderr
+
+
+@pytest.mark.long
+def test_a_collected_generation_is_made_again_and_nothing_switched(stand: kit.VpmEnv) -> None:
+    (profile,) = stand.home.glob("profiles/default/*")
+    overlay = (profile / "generations" / "1").resolve()
+    overlay.rename(stand.folder / "elsewhere")
+    try:
+        told = said(stand, "--good", "1", *failing("shared-2"))
+    finally:
+        shutil.rmtree(stand.folder / "elsewhere")
+
+    assert told.startswith("`shared` 1.0 → 2.0 makes `sh` fail\n")
+    assert overlay.is_dir()
+    assert os.readlink(profile / "current") == "generations/2"
+
+
+@pytest.mark.long
+def test_what_it_says_is_shown_without_secrets(stand: kit.VpmEnv) -> None:
+    stand.env["PGPASSWORD"] = "kept-to-myself"
+    try:
+        done = stand(
+            "bisect", "sh", "-c", failing("gamma")[2].replace("broken", "$PGPASSWORD $0"), "--api-key=swordfish"
+        )
+    finally:
+        del stand.env["PGPASSWORD"]
+
+    assert "\n  **** --api-key=****\n" in done.output
+    assert "kept-to-myself" not in done.output
+
+
+def test_a_home_that_cannot_be_written_to_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found: Any = SimpleNamespace(layout=SimpleNamespace(home=str(tmp_path)))
+
+    with pytest.raises(BisectError, match=r"makes sets in `.*`, and this user cannot write to it"):
+        bracket.require_writable(found)
+
+
+def test_names_tell_what_is_secret() -> None:
+    variables = {
+        "PGPASSWORD": "one-secret",
+        "OPENAI_APIKEY": "two-secret",
+        "HF_TOKENS": "three-secret",
+        "DB_PASSWD": "four-secret",
+        "AWS_SECRET_ACCESS_KEY": "five-secret",
+        "KEY": "short",
+        "MAX_TOKENS": "131072",
+        "PATH": "/usr/bin",
+    }
+    command = [
+        "serve",
+        "--api-key",
+        "six-secret",
+        "--ssl-passphrase=seven-secret",
+        "--max-num-batched-tokens",
+        "262144",
+    ]
+
+    found = secrets_of(command, variables)
+
+    assert found == [f"{number}-secret" for number in ("one", "two", "three", "four", "five", "six", "seven")]
 
 
 @pytest.mark.long

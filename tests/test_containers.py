@@ -13,10 +13,11 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
+import yaml
 from kit import bases
 
 if TYPE_CHECKING:
@@ -58,20 +59,25 @@ class Podman:
 
     def build(self, context: Path, tag: str, *words: str) -> str:
         """Build an image without a network: all there is are the wheels."""
-        shared = (
-            "--volume",
-            f"{self.folder / 'wheels'}:/wheels:ro",
-            "--volume",
-            f"{self.folder / 'pip.conf'}:/etc/pip.conf:ro",
-        )
         name = f"localhost/vpm-env-test-{os.getpid()}-{tag}"
         self.made.append(name)
-        self("build", *self.options, "--layers=false", "--network", "none", *shared, "--tag", name, *words, context)
+        self(
+            "build",
+            *self.options,
+            "--layers=false",
+            "--network",
+            "none",
+            *self.wheels_inside,
+            "--tag",
+            name,
+            *words,
+            context,
+        )
         return name
 
     def run(self, image: str, *words: str | Path, check: bool = True, command: tuple[str, ...] = ()) -> str:
         """Run a container on a root file system that is read-only, without a network; return what it said."""
-        own = ("--rm", "--read-only", "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/home/engine:mode=1777")
+        own = ("--rm", "--read-only", "--network", "none", "--tmpfs", "/tmp:exec", "--tmpfs", "/home/engine:mode=1777")
         done = self("run", *self.options, *own, *words, image, *command, check=check)
         return done.stdout + done.stderr
 
@@ -81,6 +87,12 @@ class Podman:
         (found,) = self.folder.glob("vpm_env-*.whl")
         return found
 
+    @property
+    def wheels_inside(self) -> tuple[str, ...]:
+        """Return the options by which a container has the wheels, and no other index."""
+        wheels, pip = self.folder / "wheels", self.folder / "pip.conf"
+        return ("--volume", f"{wheels}:/wheels:ro", "--volume", f"{pip}:/etc/pip.conf:ro")
+
     def volume(self, name: str) -> str:
         """Name a new volume."""
         self.volumes.append(f"vpm-env-test-{os.getpid()}-{name}-{len(self.volumes)}")
@@ -89,7 +101,16 @@ class Podman:
     @contextmanager
     def running(self, image: str, *words: str) -> Iterator[str]:
         """Start a container that serves, and remove it at the end."""
-        own = ("--detach", "--read-only", "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/home/engine:mode=1777")
+        own = (
+            "--detach",
+            "--read-only",
+            "--network",
+            "none",
+            "--tmpfs",
+            "/tmp:exec",
+            "--tmpfs",
+            "/home/engine:mode=1777",
+        )
         container = self("run", *self.options, *own, *words, image).stdout.strip()
         try:
             yield container
@@ -298,3 +319,67 @@ def test_the_supervisor_serves_what_is_mounted_and_ends_with_the_container(
             assert first[1].endswith("/vpm-env"), first
             podman("stop", "--time", "30", container)
             assert podman("inspect", "--format", "{{.State.ExitCode}}", container).stdout.strip() in ("0", "143")
+
+
+def test_an_image_gets_the_versions_of_the_lock(podman: Podman, hooked: Built, tmp_path: Path) -> None:
+    inside, engine = "/etc/vllm/pylock.plugins.toml", next(name for name in podman.made if "engine-dockerfile" in name)
+    point = {GROUP: {"pinned": "pinned:register"}}
+    modules = {"pinned/__init__.py": "def register(): ...\n"}
+    kit.wheel(podman.folder / "wheels", "pinned", files=modules, entry_points=point)
+    (tmp_path / "plugins.yaml").write_text("plugins: [{name: pinned, source: pypi}]\n")
+    shutil.copy(podman.wheel, tmp_path)
+    text = (hooked.context / "Dockerfile").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("COPY [") or '["plugins.yaml"' in line]
+    (tmp_path / "Dockerfile").write_text("\n".join(lines))
+    first = podman.build(tmp_path, "unlocked")
+
+    def said(image: str, *words: str) -> str:
+        return podman.run(image, "--entrypoint", words[0], command=words[1:])
+
+    (tmp_path / "pylock.plugins.toml").write_text(said(first, "cat", inside))
+    (tmp_path / "Dockerfile").write_text(said(first, "vpm-env", "template", "dockerfile", "--image", engine))
+    kit.wheel(podman.folder / "wheels", "pinned", "2.0", files=modules, entry_points=point)
+    assert "ARG LOCKED=--locked\n" in (tmp_path / "Dockerfile").read_text()
+    second = podman.build(tmp_path, "locked")
+    sets = [said(image, "vpm-env", "path") for image in (first, second)]
+    assert sets[0] == sets[1]
+    bare = ("run", "--rm", *podman.options, "--network", "none", "--entrypoint", "sh")
+    left = podman(*bare, second, "-c", f"ls -A /tmp /home/engine; ls {HOME}/cache").stdout.split()
+    assert "uv" not in left
+    assert [name for name in left if "downloads" in name or name.startswith(".")] == []
+
+
+def flags_of(container: dict[str, Any], pod: dict[str, Any], folders: Path) -> list[str]:
+    """Say to podman what a manifest says to a kubelet of one container."""
+    who, confined = pod["securityContext"], container["securityContext"]
+    assert (confined["readOnlyRootFilesystem"], confined["capabilities"]) == (True, {"drop": ["ALL"]})
+    flags = ["--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
+    flags += ["--user", f"{who['runAsUser']}:{who['runAsGroup']}", "--group-add", str(who["fsGroup"])]
+    flags += [word for entry in container["env"] for word in ("--env", f"{entry['name']}={entry['value']}")]
+    for mount in container["volumeMounts"]:
+        source = folders / mount["name"] / mount.get("subPath", "")
+        flags += ["--volume", f"{source}:{mount['mountPath']}" + (":ro" if mount.get("readOnly") else "")]
+    return [*flags, "--entrypoint", json.dumps(container["command"]), container["image"], *container.get("args", ())]
+
+
+def test_a_pod_of_the_manifest_builds_and_serves(podman: Podman, supervised: Built, tmp_path: Path) -> None:
+    served = ("--image", supervised.image, "--", "tiny-engine", "serve", "--port", "8000")
+    text = podman.run(supervised.image, "--entrypoint", "vpm-env", command=("template", "kubernetes", *served))
+    config, workload = yaml.safe_load_all(text)
+    pod = workload["spec"]["template"]["spec"]
+    for volume in pod["volumes"]:
+        (tmp_path / volume["name"]).mkdir()
+        (tmp_path / volume["name"]).chmod(0o777)
+    for name, content in config["data"].items():
+        (tmp_path / "config" / name).write_text(content)
+    (build,), (engine,) = pod["initContainers"], pod["containers"]
+    own = (*podman.options, "--network", "none", *podman.wheels_inside)
+
+    assert "switched to generation 1" in podman("run", "--rm", *own, *flags_of(build, pod, tmp_path)).stderr
+    container = podman("run", "--detach", *own, *flags_of(engine, pod, tmp_path)).stdout.strip()
+    try:
+        page = engine["readinessProbe"]["httpGet"]["path"]
+        assert [podman.ask(container, path) for path in (page, "/answer?hello")] == ["ok", "OLLEH!"]
+    finally:
+        print(podman("logs", container, check=False))
+        podman("rm", "--force", "--time", "2", container)

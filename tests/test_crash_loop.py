@@ -15,22 +15,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stands
 
-from envbuilder import doctor_hook, startup
+from envbuilder import doctor_hook, fs, startup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from stands import Stand
 
 pytestmark = pytest.mark.long
 PLUGIN = """
-import os, sys
+import os, signal, sys
 VERSION = {version!r}
 def register():
     print("plug", VERSION, flush=True)
+    if "LISTENS" in os.environ:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if "WAIT" in os.environ:
+        print("waits", flush=True)
         sys.stdin.read()
+    if "ENDS" in os.environ:
+        exec(os.environ["ENDS"])
     if VERSION in os.environ.get("DIES", "").split():
         raise RuntimeError("plug does not work here")
 """
@@ -62,8 +67,8 @@ def stand(made: Stand) -> Stand:
     return made
 
 
-def serve(stand: Stand, **env: str) -> subprocess.CompletedProcess[str]:
-    return stand.run(stand.base.scripts / "vllm", "serve", "m", env=env, check=False)
+def serve(stand: Stand, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return stand.run(stand.base.scripts / "vllm", "serve", "m", *words, env=env, check=False)
 
 
 @contextmanager
@@ -82,9 +87,17 @@ def serving(stand: Stand, **env: str) -> Iterator[subprocess.Popen[str]]:
         try:
             assert engine.stdout is not None
             assert engine.stdout.readline().startswith("plug")
+            assert engine.stdout.readline() == "waits\n"
             yield engine
         finally:
             engine.kill()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def attempts(stand: Stand) -> list[str]:
@@ -146,24 +159,144 @@ def test_replicas_that_start_together_are_no_loop(stand: Stand) -> None:
     assert "is marked bad: its engine ended 2 times in a row" in third.stderr
 
 
-def test_one_that_lives_keeps_nobody_from_being_counted(stand: Stand) -> None:
+def test_one_that_lives_spares_the_set_what_failed_after_it(stand: Stand) -> None:
     with serving(stand):
-        failed = [serve(stand, **DIES).stderr.count("is marked bad") for _ in range(3)]
+        failed = [serve(stand, **DIES).stderr.count("is marked bad") for _ in range(4)]
 
-    assert failed == [0, 0, 1]
+    assert failed == [0, 0, 0, 0]
+    assert current(stand) == 3
+
+
+def test_one_that_lives_does_not_spare_what_failed_before_it(stand: Stand) -> None:
+    stand("hook", "install", "--rollback-after", "3")
+    for _ in range(2):
+        serve(stand, **DIES)
+    with serving(stand):
+        stand("hook", "install", "--rollback-after", "2")
+        told = serve(stand, **DIES).stderr
+
+    assert "generation 3" in told
+    assert "is marked bad: its engine ended 2 times in a row" in told
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("pass", 0),
+        ("sys.exit()", 0),
+        ("sys.exit(2)", 2),
+        ("sys.exit(143)", 143),
+        ("raise KeyboardInterrupt", -signal.SIGINT),
+        ("os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        ("__import__('threading').Thread(target=sys.exit, args=(1,)).start()", 0),
+        ("os.fork() or sys.exit(1); os.wait()", 0),
+    ],
+)
+def test_a_wanted_end_is_no_failure(stand: Stand, ends: str, code: int) -> None:
+    codes = [serve(stand, ENDS=ends).returncode for _ in range(4)]
+
+    assert codes == [code] * 4
+    assert attempts(stand) == []
+    assert states(stand)[3] == "untried"
+
+
+@pytest.mark.parametrize(
+    ("ends", "code"),
+    [
+        ("sys.exit(1)", 1),
+        ("sys.exit('no device')", 1),
+        ("raise ValueError", 1),
+        ("os._exit(0)", 0),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+        ("os.fork() and os.abort()", -signal.SIGABRT),
+    ],
+)
+def test_every_other_end_is_one(stand: Stand, ends: str, code: int) -> None:
+    assert serve(stand, ENDS=ends).returncode == code
+    assert [name.split("-")[:2] for name in attempts(stand)] == [["3", "0"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_engine_that_ends_when_asked_to_has_not_failed(stand: Stand, number: signal.Signals) -> None:
+    for _ in range(4):
+        with serving(stand, LISTENS="1") as engine:
+            engine.send_signal(number)
+            assert engine.wait(30) in (0, -number)
+
+    assert attempts(stand) == []
+    assert current(stand) == 3
+
+
+def test_each_command_is_counted_by_itself(stand: Stand) -> None:
+    for words in ("--one", "--two", "--three", "--one"):
+        assert "is marked bad" not in serve(stand, words, **DIES).stderr
+
+    assert "is marked bad" in serve(stand, "--one", **DIES).stderr
+
+
+def test_what_serves_after_all_is_good_again(stand: Stand) -> None:
+    """A set that was found bad by a machine, not one that a person called bad."""
+    for _ in range(3):
+        serve(stand, **DIES)
+    found = json.loads((stand.profile / "generations" / "3.json").read_text())
+    assert (found["state"], bool(found["why"])) == ("bad", True)
+    stand("hook", "install", "--rollback-after", "2", "--good-after", "1s")
+    (stand.profile / "current").unlink()
+    (stand.profile / "current").symlink_to("generations/3")  # as a restored copy of the home has it
+
+    with serving(stand):
+        wait_until(lambda: states(stand)[3] == "good")
+
+    stand("rollback", "--bad")
+    assert stand("switch", "3").stderr.endswith("note: generation 3 was marked bad; it is untried again\n")
+    assert states(stand)[3] == "untried"
+
+
+def test_a_switch_begins_anew(stand: Stand) -> None:
+    serve(stand, **DIES)
+    serve(stand, **DIES)
+    stand("switch", "2")
+    stand("switch", "3")
+
+    assert "is marked bad" not in serve(stand, **DIES).stderr
+    assert [name.split("-")[:2] for name in attempts(stand)] == [["3", "0"]]
+
+
+def test_nothing_is_kept_of_starts_under_a_set_that_is_good(stand: Stand) -> None:
+    serve(stand, **DIES)
+    assert attempts(stand) != []
+    stand("rollback", "--judge", "good", "3", "it ran for a day")
+
+    serve(stand, **DIES)
+
+    assert attempts(stand) == []
+
+
+def test_a_rollback_waits_for_no_lock_for_ever_and_says_what_it_waits_for(stand: Stand) -> None:
+    path = stand.base.purelib / "_vpm_env" / "loop.py"
+    text = path.read_text()
+    for compiled in path.parent.glob("__pycache__/loop.*"):
+        compiled.unlink()
+    path.write_text(text.replace("LOCK_PATIENCE = 60", "LOCK_PATIENCE = 2"))
+    for _ in range(2):
+        serve(stand, **DIES)
+
+    with fs.locked(str(stand.vpm_env.home / "flocks" / f"profile-default-{stand.profile.name}"), wait=0.0):
+        third = serve(stand, **DIES)
+
+    assert third.stdout == "plug 3.0\n"
+    assert "vpm-env: error: " in third.stderr
+    assert current(stand) == 3
 
 
 def test_an_engine_that_stays_up_makes_its_set_good(stand: Stand) -> None:
     stand("hook", "install", "--rollback-after", "1", "--good-after", "1s")
-    with serving(stand) as engine:
-        deadline = time.monotonic() + 30
-        while states(stand)[3] != "good" and time.monotonic() < deadline:
-            time.sleep(0.05)
-        engine.send_signal(signal.SIGKILL)
+    with serving(stand):
+        wait_until(lambda: states(stand)[3] == "good")
+        wait_until(lambda: attempts(stand) == [])
 
     codes = [serve(stand, DIES="3.0").returncode for _ in range(3)]
 
-    assert states(stand)[3] == "good"
     assert codes == [1, 1, 1]
     assert current(stand) == 3
     record = json.loads((stand.profile / "generations" / "3.json").read_text())
@@ -174,8 +307,9 @@ def test_failures_of_long_ago_and_of_other_sets_are_forgotten(stand: Stand) -> N
     serve(stand, **DIES)
     (name,) = attempts(stand)
     path = stand.profile / "attempts" / name
-    os.utime(path, (0, 0))
-    other = path.with_name("2-7-0123456789abcdef")
+    os.utime(stand.profile / "current", (0, 0), follow_symlinks=False)
+    os.utime(path, (time.time() - 3600,) * 2)
+    other = path.with_name("2-7-01234567-0123456789abcdef")
     other.touch()
     strange = path.with_name("mine")
     strange.touch()
@@ -197,7 +331,8 @@ def test_only_what_serves_is_counted(stand: Stand) -> None:
     stand.run(vllm, "serve", "m", env={"VPM_ENV_DISABLE": "1"})
     key, digest = stand.overlay.parts[-2:]
     stand.run(vllm, "serve", "m", env={"VPM_ENV_PIN": f"{key}:{digest}"})
-    stand.run(stand.base.python, "-E", vllm, "serve", "m")
+    assert attempts(stand) == []
+    stand.run(stand.base.python, "-E", vllm, "serve", "m", env=DIES, check=False)
 
     assert len(attempts(stand)) == 1
 
@@ -250,14 +385,41 @@ def test_what_the_hook_counts_is_shown(stand: Stand) -> None:
     assert stand("hook", "install", "--good-after", "1m", check=False).exit == 2
 
 
+def test_what_a_new_hook_does_not_do_any_more_is_told(stand: Stand) -> None:
+    stand("hook", "install", "--rollback-after", "2", "--good-after", "1m", "--auto")
+    told = stand("hook", "install", "--auto").stderr
+
+    assert told.endswith(
+        "warning: what the hook had that was there is gone, as it was not named again: "
+        "`--rollback-after 2`, `--good-after 60s`\n"
+    )
+    assert "warning" not in stand("hook", "install", "--auto").stderr
+
+
+def test_the_doctor_names_all_that_a_hook_has(stand: Stand) -> None:
+    stand("hook", "install", "--rollback-after", "2", "--good-after", "1m", "--auto", "--policy", "bare")
+    (stand.base.purelib / "_vpm_env" / "guard.py").write_text("# changed\n")
+
+    told = stand("doctor", "--offline", check=False).output
+
+    assert "vpm-env hook install --auto --policy bare --rollback-after 2 --good-after 60s`" in " ".join(told.split())
+
+
 def test_the_doctor_tells_where_nothing_can_be_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "profiles").mkdir()
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    counting = startup.HookStatus(folder="/x", installed=True, home=str(tmp_path), rollback_after=3)
+    place = tmp_path / "profiles" / "default" / "abc"
+    place.mkdir(parents=True)
+    known = {"home": str(tmp_path), "profile": "default", "base_key": "abc", "rollback_after": 3}
+    counting = startup.HookStatus(folder="/x", installed=True, **known)
+    assert list(doctor_hook._uncounted(counting)) == []
+    (place / "attempts").touch()
 
     (trouble,) = doctor_hook._uncounted(counting)
+    assert trouble.what == f"the hook is to count failed starts in `{place}/attempts`, which is no folder"
+    (place / "attempts").unlink()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (trouble,) = doctor_hook._uncounted(counting)
 
-    assert "may not write to" in trouble.what
+    assert f"may not write to `{place}`" in trouble.what
     assert list(doctor_hook._uncounted(dataclasses.replace(counting, rollback_after=0))) == []
 
 

@@ -296,7 +296,7 @@ def test_the_documentations_own_example_gets_the_findings_it_deserves(stand: kit
 
     assert done.exit == 1
     assert "`fd_add_dummy_model:get_runner`, and `fd_add_dummy_model` has no `get_runner`" in told
-    assert "(the nearest is `fd_add_dummy_model_runner:get_runner`)" in told
+    assert "(did you mean `fd_add_dummy_model_runner:get_runner`?)" in told
     assert (
         "`fd_add_dummy_model` of `fastdeploy-plugins 0.2` imports `my_custom_model`, which neither the set nor" in told
     )

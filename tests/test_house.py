@@ -47,7 +47,7 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("_without", PROCESSES): frozenset({f"subprocess.{name}" for name in ("DEVNULL", "TimeoutExpired", "run")}),
     # It notes in the home that an engine starts, and lets vpm-env go back after too many starts.
     ("_loop", FILES): frozenset({f"os.{name}" for name in ("makedirs", "rename", "unlink")} | {"os.open for writing"}),
-    ("_loop", PROCESSES): frozenset(f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "SubprocessError", "run")),
+    ("_loop", PROCESSES): frozenset({f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "Popen")} | {"os.killpg"}),
     ("_layer", ENVIRONMENT): frozenset({"os.environ"}),
     ("_layer", TERMINAL): frozenset({"sys.stderr"}),
     ("_guard", ENVIRONMENT): frozenset({"os.environ"}),
@@ -58,8 +58,8 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("_device_check", FILES): frozenset({"os.open for writing", "os.write"}),
     # The probe is a process of its own for code that may hang or die: it forks, ends its group, and tells in files.
     ("_probe", TERMINAL): frozenset({"sys.stdin"}),
-    ("_probe", PROCESSES): frozenset({"os.fork", "os.killpg"}),
-    ("_probe", FILES): frozenset({"os.open for writing", "os.write"}),
+    ("_probe", PROCESSES): frozenset({"os.fork", "os.kill", "os.killpg"}),
+    ("_probe", FILES): frozenset({"ctypes.CDLL", "os.open for writing", "os.write"}),
     ("_watch", ENVIRONMENT): frozenset({"os.environ"}),
 }
 

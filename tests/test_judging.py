@@ -7,8 +7,10 @@ import os
 import re
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kit
@@ -18,15 +20,15 @@ from kit.indexes import serving
 
 from envbuilder import cli, events, verdict
 from envbuilder import profile as profiles
+from envbuilder.digest import sealed
 from envbuilder.errors import ProfileError, UsageError
 from envbuilder.events import Event, Journal
-from envbuilder.heartbeat import Pace, Pulse, Target, illness
+from envbuilder.heartbeat import Pace, Pulse, Target, illness, is_taken
 from envbuilder.paths import Layout
 from envbuilder.profile import Generation, Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 SCHEMA = json.loads((kit.ROOT / "docs" / "schemas" / "run-events.json").read_text(encoding="utf-8"))
 
@@ -79,6 +81,56 @@ def test_nobody_who_listens_is_ill() -> None:
         assert illness(Target.of(f"http://127.0.0.1:{closed.getsockname()[1]}/"), 1.0) == "connection refused"
 
 
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Take one connection, read a question and give `answer`; yield the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with listening.accept()[0] as connection, suppress(OSError):
+                connection.recv(1000)
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join(10)
+
+
+def test_an_answer_that_drips_is_none() -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)  # the point of it, not a race
+
+    with answering(drip) as port:
+        began = time.monotonic()
+        assert illness(Target.of(f"http://127.0.0.1:{port}/"), 0.2) == "timed out"
+        assert time.monotonic() < began + 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"220 mail.example ESMTP\x1b[31m\r\n\r\n", "what answers does not speak http"),
+        (b"", "it closed the connection without an answer"),
+        (b"HTTP/1.0 200\r\n\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", ""),
+    ],
+)
+def test_what_is_no_answer_is_not_told_as_it_came(answer: bytes, said: str) -> None:
+    with answering(lambda connection: connection.sendall(answer)) as port:
+        assert illness(Target.of(f"http://127.0.0.1:{port}/"), 5.0) == said
+
+
+def test_who_listens_is_there_whatever_the_answers_are() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        target = Target.of(f"http://127.0.0.1:{listening.getsockname()[1]}/")
+        assert is_taken(target, 1.0)
+    assert not is_taken(target, 1.0)
+
+
 class LocalServer(ThreadingHTTPServer):
     address_family = socket.AF_UNIX
 
@@ -106,6 +158,9 @@ def test_a_socket_that_is_a_file_is_asked_too(tmp_path: Path) -> None:
         ("http:///health", "is no URL that can be asked"),
         ("http://127.0.0.1:port/", "is no URL"),
         ("http://me:secret@127.0.0.1/", "takes no user and password"),
+        ("http://127.0.0.1/a b", "is no URL that can be asked"),
+        ("http://127.0.0.1/\n", "is no URL that can be asked"),
+        ("http://127.0.0.1/ä", "is no URL that can be asked"),
     ],
 )
 def test_a_url_that_cannot_be_asked_is_refused(url: str, said: str) -> None:
@@ -132,6 +187,13 @@ def test_a_pulse_counts_misses_from_the_first_good_answer_on() -> None:
     assert missing.healthy is None
     assert missing.missed >= 1
     assert missing.why == "connection refused"
+
+
+def test_an_answer_that_never_comes_is_missed_too() -> None:
+    pulse = Pulse(Target.of("http://127.0.0.1:9/"), Pace(0.001, 0.001), lambda: None)
+    until = time.monotonic() + 10
+    while not pulse.overdue:
+        assert time.monotonic() < until
 
 
 @pytest.fixture
@@ -162,8 +224,15 @@ def condemn(profile: Profile, number: int, *, lost: tuple[int, ...] = ()) -> ver
     def rebuild(_profile: Profile, generation: Generation) -> None:
         if generation.number in lost:
             raise ProfileError("its sources are gone")
+        seal(profile, generation)
 
     return verdict.condemn(profile, number, "it failed", wait=1.0, rebuild=rebuild)
+
+
+def seal(profile: Profile, generation: Generation) -> None:
+    path = Path(profile.layout.overlay(profile.base_key, generation.digest))
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "overlay.json").write_text(json.dumps(sealed({"digest": generation.digest})))
 
 
 def states(profile: Profile) -> list[str]:
@@ -192,6 +261,57 @@ def test_what_cannot_be_made_again_is_passed(profile: Profile) -> None:
     verdict.acquit(profile, 3, "it served", wait=1.0)
 
     assert condemn(profile, 4, lost=(3,)).target == profiles.read(profile, 1)
+
+
+def test_what_is_damaged_and_cannot_be_made_again_is_passed(profile: Profile) -> None:
+    verdict.acquit(profile, 3, "it served", wait=1.0)
+    for generation in profiles.generations(profile):
+        seal(profile, generation)
+    damaged = Path(profile.layout.overlay(profile.base_key, "3" * 64), "overlay.json")
+    damaged.write_text(damaged.read_text()[:-5])
+
+    assert condemn(profile, 4, lost=(3,)).target == profiles.read(profile, 1)
+
+
+def test_a_verdict_is_taken_back_and_a_good_control_stays_current(profile: Profile) -> None:
+    verdict.acquit(profile, 1, "it served", wait=1.0)
+    found = condemn(profile, 4)
+
+    assert verdict.clear(profile, found, "but generation 1 fails too", wait=1.0) == 1
+    assert states(profile) == ["good", "untried", "untried", "untried"]
+    assert profiles.read(profile, 4).why == "but generation 1 fails too"
+    assert profiles.order(profile).held
+
+
+def test_where_nothing_speaks_for_the_control_all_is_as_it_was(profile: Profile) -> None:
+    seal(profile, profiles.read(profile, 4))
+    found = condemn(profile, 4)
+
+    assert verdict.clear(profile, found, "but generation 3 fails too", wait=1.0) == 4
+    assert set(states(profile)) == {"untried"}
+    assert profiles.current(profile) == 4
+    assert not profiles.order(profile).held
+
+
+def test_a_verdict_that_a_person_confirms_stays(profile: Profile) -> None:
+    found = condemn(profile, 4)
+    profiles.mark(profile, 4, state="bad")
+
+    verdict.clear(profile, found, "but", wait=1.0)
+
+    assert states(profile) == ["untried", "bad", "untried", "bad"]
+
+
+def test_one_that_is_alone_is_not_judged_if_so_asked(profile: Profile) -> None:
+    for number in (1, 2, 3):
+        profiles.mark(profile, number, state="bad")
+    profiles.mark(profile, 4, state="untried")
+
+    def rebuild(*_: object) -> None: ...
+
+    alone = verdict.condemn(profile, 4, "it failed", wait=1.0, rebuild=rebuild, marks_alone=False)
+
+    assert (alone.kind, states(profile)[3]) == (verdict.ALONE, "untried")
 
 
 def test_a_set_that_was_found_good_meanwhile_is_spared(profile: Profile) -> None:
@@ -233,8 +353,9 @@ DETAILS: dict[str, dict[str, Any]] = {
     events.HEALTHY: {"seconds": 31.4},
     events.GOOD: {"seconds": 60.0},
     events.FAILED: {"code": -9, "reason": "it ended with signal 9 after 2.0 s", "log": ["one", "two"]},
-    events.BAD: {"reason": ""},
+    events.BAD: {},
     events.ROLLED_BACK: {"to": 2, "to_digest": "b" * 64},
+    events.UNJUDGED: {"reason": "generation 2 fails in the same way; it is current again", "current": 3},
     events.RESTARTING: {"delay": 4.0, "attempt": 2, "retries": 3},
     events.STOPPED: {"code": 0},
     events.GAVE_UP: {"code": 1, "reason": "3 restarts did not help"},
@@ -248,6 +369,7 @@ is good: it was healthy for 60 s
   two
 ! is marked bad
 ! is current no more: rolled back to generation 2, and the profile is held there
+! is not found bad: generation 2 fails in the same way; it is current again
 is started again in 4 s (restart 2 of 3)
 has stopped (exit 0)
 ! is not started again: 3 restarts did not help
@@ -266,7 +388,9 @@ def test_every_event_has_a_record_and_a_sentence() -> None:
     )
 
     for kind in events.KINDS:
-        journal.note(Event(kind, 3, "a" * 64, DETAILS[kind]))
+        event = Event(kind, 3, "a" * 64, DETAILS[kind])
+        journal.record(event)
+        journal.tell(event)
 
     assert "".join(said) == SENTENCES
     for line, kind in zip(written, events.KINDS, strict=True):
@@ -281,7 +405,27 @@ def test_a_full_disk_and_a_closed_terminal_stop_nobody() -> None:
     def refuse(*_: object) -> None:
         raise OSError(28, "no space left on device")
 
-    Journal("default", "0123456789ab", say=refuse, write=refuse).note(Event(events.STARTED, 3, "a" * 64, {"pid": 7}))
+    journal = Journal("default", "0123456789ab", say=refuse, write=refuse)
+    event = Event(events.STARTED, 3, "a" * 64, {"pid": 7})
+    journal.record(event)
+    journal.tell(event)
+
+
+def test_an_event_between_what_a_server_says_begins_a_line() -> None:
+    written: list[str] = []
+    event = Event(events.STARTED, 3, "a" * 64, {"pid": 7})
+    for is_beside_output in (True, False):
+        journal = Journal(
+            "default",
+            "0123456789ab",
+            say=lambda *_: None,
+            write=written.append,
+            is_beside_output=is_beside_output,
+        )
+        journal.record(event, is_mid_line=True)
+        journal.record(event)
+
+    assert [line[:2] for line in written] == ["\n{", '{"', '{"', '{"']
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def settle():
     global limit, slow
     limit, slow = 3, functools.lru_cache(slow)
 """,
-    "old.py": "value = 1\n",
+    "old.py": "value = 1\nclass Interface: ...\n",
 }
 """An engine that takes memory, sets a variable, and later changes a little of itself."""
 
@@ -67,7 +67,12 @@ class Overlay:
         (self.venv.purelib / f"{name}.py").write_text(code)
 
     def probe(
-        self, *values: str, timeout: float = 60.0, returns: str | list[str] = "", **variables: str
+        self,
+        *values: str,
+        timeout: float = 60.0,
+        returns: str | list[str] = "",
+        derives: list[str] | None = None,
+        **variables: str,
     ) -> list[ProbeResult]:
         all_return = [returns] * len(values) if isinstance(returns, str) else returns
         entries = tuple(
@@ -78,6 +83,7 @@ class Overlay:
                 package=f"package{number}",
                 plugin=f"plugin{number}",
                 returns=all_return[number],
+                derives=derives[number] if derives else "",
             )
             for number, value in enumerate(values)
         )
@@ -236,6 +242,13 @@ def test_what_is_called_must_return_what_the_engine_takes(overlay: Overlay) -> N
     assert [result.status == "ok" for result in results] == [not error for _, _, error in RETURNED]
 
 
+def test_a_coroutine_that_nobody_waits_for_has_not_registered_anything(overlay: Overlay) -> None:
+    overlay.module("plugin", "async def register(): ...\n")
+
+    (result,) = overlay.probe("plugin:register", returns="anything")
+    assert result.wrong.startswith("fails when it is called: TypeError: it is an `async` function")
+
+
 def test_a_call_that_never_returns_costs_one_entry_point(overlay: Overlay) -> None:
     overlay.module("plugin", "import os\ndef end(): os._exit(3)\ndef hang():\n    while True: pass\n")
 
@@ -375,21 +388,92 @@ open({str(told)!r}, "w").write(str(child.pid))
     assert _ends(int(told.read_text()))
 
 
-def test_a_daemon_that_keeps_the_outputs_open_is_not_waited_for(overlay: Overlay, tmp_path: Path) -> None:
+LEAVES = {
+    "daemon": "pid = subprocess.Popen(command, start_new_session=True).pid",
+    "twice": """
+reading, writing = os.pipe()
+if not os.fork():
+    os.setsid()
+    pid = os.fork()
+    if pid:
+        os.write(writing, str(pid).encode())
+        os._exit(0)
+    os.execv(command[0], command)
+pid = int(os.read(reading, 20))
+""",
+}
+
+
+@pytest.mark.parametrize("way", LEAVES)
+def test_daemons_that_keep_the_outputs_open_are_not_waited_for_and_ended(
+    overlay: Overlay, tmp_path: Path, way: str
+) -> None:
     told = tmp_path / "pid"
-    code = f"""
-import subprocess, sys
-command = [sys.executable, "-c", "import time; time.sleep(1000)"]
-child = subprocess.Popen(command, start_new_session=True)
-open({str(told)!r}, "w").write(str(child.pid))
+    command = "command = [sys.executable, '-c', 'import time; time.sleep(1000)']"
+    end = f"open({str(told)!r}, 'w').write(str(pid))\nregister = 1\n"
+    started = time.monotonic()
+
+    assert overlay.probe_code(f"import os, subprocess, sys\n{command}\n{LEAVES[way]}\n{end}").status == "ok"
+    assert time.monotonic() - started < 50
+    assert _ends(int(told.read_text()))
+
+
+def test_a_plugin_that_stops_itself_is_not_waited_for(overlay: Overlay) -> None:
+    result = overlay.probe_code("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)")
+
+    assert (result.status, result.error) == ("failed", "the process was ended by SIGSTOP")
+
+
+def test_a_plugin_that_spawns_processes(overlay: Overlay) -> None:
+    overlay.module("work", "def done(): return 7\n")
+    overlay.module(
+        "spawns",
+        "import multiprocessing as m, work\ndef register():\n"
+        "    with m.get_context('spawn').Pool(1) as pool: assert pool.apply(work.done) == 7\n",
+    )
+
+    (result,) = overlay.probe("spawns:register", returns="anything")
+    assert (result.status, result.error) == ("ok", "")
+
+
+def test_what_the_probe_needs_is_its_own(overlay: Overlay) -> None:
+    code = """
+import json, os, time
+json.dumps = lambda *a, **k: "not json"
+os.getpid = time.monotonic = lambda: 0
+for number in range(3, 20):
+    try:
+        os.write(number, b"no JSON\\n[]\\n")
+    except OSError:
+        pass
+os.write = None
 register = 1
 """
-    started = time.monotonic()
-    try:
-        assert overlay.probe_code(code).status == "ok"
-        assert time.monotonic() - started < 50
-    finally:
-        os.kill(int(told.read_text()), 9)
+    result = overlay.probe_code(code)
+    assert (result.status, result.error) == ("ok", "")
+
+
+CLASSES = [
+    ("Own", "engine.old.Interface", ""),
+    ("Own", "class", ""),
+    ("Plain", "class", ""),
+    ("Plain", "engine.gone.Interface", ""),
+    ("Plain", "engine.old.Interface", "`Plain` is no subclass of `engine.old.Interface`, and the engine takes nothing"),
+    ("three", "class", "TypeError: it is 3, not a class"),
+    ("function", "engine.gone.Interface", "TypeError: it is <function function at"),
+]
+
+
+def test_what_must_be_a_class_is_one_that_the_engine_takes(overlay: Overlay) -> None:
+    overlay.module(
+        "classes",
+        "import engine.old\nclass Own(engine.old.Interface): ...\nclass Plain: ...\nthree = 3\ndef function(): ...\n",
+    )
+
+    results = overlay.probe(*(f"classes:{name}" for name, _, _ in CLASSES), derives=[each for _, each, _ in CLASSES])
+
+    assert [result.status for result in results] == ["failed" if error else "ok" for _, _, error in CLASSES]
+    assert all(error in result.error for result, (_, _, error) in zip(results, CLASSES, strict=True))
 
 
 def test_a_plugin_that_forks_is_probed_once(overlay: Overlay, tmp_path: Path) -> None:
@@ -465,8 +549,8 @@ def test_every_supported_python(version: str, tmp_path: Path) -> None:
     [
         "raise ImportError('libcuda.so.1: cannot open shared object file: No such file or directory')",
         "import ctypes; ctypes.CDLL('libcuda.so.1')",
-        "try:\n    raise OSError('libcuda.so.1: gone')\nexcept OSError as e:\n    raise ImportError('_C') from e",
-        "try:\n    raise OSError('libcuda.so.1: gone')\nexcept OSError:\n    raise ImportError('_C')",
+        "try:\n    raise OSError('no such libcuda.so')\nexcept OSError as e:\n    raise ImportError('_C') from e",
+        "try:\n    raise OSError('libcuda.so.1: cannot open')\nexcept OSError:\n    raise ImportError('_C')",
         "raise RuntimeError('Failed to import x because of:\\nlibcuda.so.1: cannot open')",
     ],
 )
@@ -475,9 +559,8 @@ def test_an_error_that_speaks_of_a_device_that_is_not_here(overlay: Overlay, cod
 
 
 def test_a_device_in_the_source_alone_is_no_excuse(overlay: Overlay) -> None:
-    code = (
-        "try:\n    raise OSError('libcuda.so')\nexcept OSError:\n    raise ImportError('bug') from None  # libcuda.so"
-    )
+    code = "try:\n    raise OSError('no libcuda.so')\nexcept OSError:\n    raise ImportError('bug') from None"
+    code += "  # libcuda.so.1: cannot open\n"
 
     assert overlay.probe_code(code).status == "failed"
 
@@ -505,6 +588,16 @@ def test_a_device_in_the_source_alone_is_no_excuse(overlay: Overlay) -> None:
         ("RuntimeError: Unable to load libtpu.so", TPU),
         ("OSError: libnrt.so.1: cannot open shared object file", NEURON),
         ("RuntimeError: Failed to infer device type, please set the environment variable", ANY),
+        ("RuntimeError: Cannot access accelerator device when none is available.", ANY),
+        ("AttributeError: 'NoneType' object has no attribute 'major'", ANY),
+        ("RuntimeError: Unexpected error from cudaGetDeviceCount(). Did you run some cuda functions", CUDA),
+        ("RuntimeError: CUDA unknown error - this may be due to an incorrectly set up environment", CUDA),
+        ("numba.cuda.cudadrv.error.CudaSupportError: CUDA driver library cannot be found.", CUDA),
+        ("RuntimeError: no supported devices found for platform CUDA", CUDA),
+        ("RuntimeError: The NVIDIA driver on your system is too old (found version 11040).", CUDA),
+        ("FileNotFoundError: [Errno 2] No such file or directory: 'nvidia-smi'", CUDA),
+        ("AssertionError: libcuda.so cannot found!", CUDA),
+        ("ValueError: config bug: tried to open libcuda.so wrapper of `demo`", None),
         ("ImportError: libcudart.so.12: cannot open shared object file", None),
         ("ModuleNotFoundError: No module named 'torch_npu'", None),
         ("AssertionError: Torch not compiled with CUDA enabled", None),
@@ -519,8 +612,9 @@ def test_what_code_says_that_misses_a_device(text: str, device: Device | None, t
     "device", [device for device in DEVICES if device is not ANY], ids=lambda device: str(device.name)
 )
 def test_the_same_words_are_a_failure_where_the_driver_is(device: Device, tmp_path: Path) -> None:
-    text = {CUDA: "libcuda.so.1", ROCM: "no HIP GPUs are available", NPU: "libascend_hal.so", XPU: "libze_loader.so.1"}
-    said = {**text, HPU: "libSynapse.so", TPU: "libtpu.so", NEURON: "libnrt.so.1"}[device]
+    libraries = {CUDA: "libcuda.so.1", NPU: "libascend_hal.so", XPU: "libze_loader.so.1"}
+    libraries |= {HPU: "libSynapse.so", TPU: "libtpu.so", NEURON: "libnrt.so.1"}
+    said = f"{libraries[device]}: cannot open" if device in libraries else "no HIP GPUs are available"
     assert missing_device(said, root=str(tmp_path)) == device
     for pattern in device.nodes:
         root = tmp_path / pattern.replace("/", "_").replace("*", "")

@@ -37,6 +37,11 @@ class cuda:
         return False
 """
 NEEDS_DEVICE = "import torch\ntorch.cuda.init()\ndef register(): ...\n"
+ENGINES_OWN = {
+    "vllm/v1/__init__.py": "",
+    "vllm/v1/metrics/__init__.py": "",
+    "vllm/v1/metrics/loggers.py": "class StatLoggerBase: ...\n",
+}
 MODULES = {
     "fine": "def register(): ...\n",
     "bare": "register = 1\n",
@@ -54,6 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
     vpm_env = stands.small(folder)
     base = kit.describe(Path(vpm_env.env["VPM_ENV_BASE"]))
     kit.install(base, kit.wheel(folder / "wheels", "torch", "2.14.0", files={"torch.py": TORCH}))
+    kit.install(base, kit.wheel(folder / "wheels", "loggers", files=ENGINES_OWN))
     for name, text in MODULES.items():
         points = {GROUP: {name: f"{name}:register"}}
         kit.wheel(folder / "links", name, files={f"{name}.py": text}, entry_points=points)
@@ -97,6 +103,23 @@ def test_what_raises_when_it_is_called_is_refused_and_forced_in_spite_of_that(st
 
 
 @pytest.mark.long
+def test_classes_are_what_the_engine_takes_and_what_works_can_be_had_alone(stand: kit.VpmEnv) -> None:
+    code = "from vllm.v1.metrics.loggers import StatLoggerBase\nclass Own(StatLoggerBase): ...\ndef made(): ...\n"
+    points = {"vllm.stat_logger_plugins": {"own": "logs:Own", "made": "logs:made"}}
+    points |= {"vllm.logits_processors": {"three": "logs:three"}, GROUP: {"fine": "logs:made"}}
+    files = {"logs.py": f"{code}three = 3\n"}
+    kit.wheel(stand.folder.parent / "links", "logs", files=files, entry_points=points)
+
+    refused = build(stand, "logs", code=1)
+    assert "vllm.stat_logger_plugins: made does not load: TypeError: it is <function made at" in refused
+    assert "vllm.logits_processors: three does not load: TypeError: it is 3, not a class\n" in refused
+    assert "hint: `entry_points: [fine, own]` on `logs` takes only what works\n" in refused
+    build(stand, "logs", extra=", entry_points: [fine, own]")
+    assert "imported, 0." in (shown := stand("show").stdout), shown
+    assert "ok, 0." in shown, shown
+
+
+@pytest.mark.long
 def test_another_look_at_a_forced_set_takes_nothing_for_granted(stand: kit.VpmEnv) -> None:
     build(stand, "raises", words=("--force",))
     assert "nothing to do: generation 1 (" in build(stand, "raises")
@@ -133,8 +156,8 @@ def test_how_much_is_tried_is_the_configs_to_say(stand: kit.VpmEnv) -> None:
 
 
 def test_what_a_plugin_does_to_its_engine_is_told(stand: kit.VpmEnv) -> None:
-    does = "replaces `vllm.plugins.load_general_plugins`, sets `SET_BY_PATCHES`, leaves the thread `poller`"
-    said = f"{GROUP}: patches {does}"
+    does = "changes the variable `SET_BY_PATCHES`, leaves the thread `poller`"
+    said = f"{GROUP}: patches replaces `vllm.plugins.load_general_plugins`, {does}"
 
     assert f"note: {said}\n" in build(stand, "patches", "fine")
     shown = stand("show")

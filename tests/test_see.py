@@ -166,7 +166,7 @@ def test_show(call: Call) -> None:
         "shared   1.1      dependency  NNN B  index\n"
         "\n"
         "group                  entry point  package  probe\n"
-        "vllm.endpoint_plugins  two_routes   two      ok, N s\n"
+        "vllm.endpoint_plugins  two_routes   two      imported, N s\n"
         "vllm.general_plugins   one          one      ok, N s\n"
         "vllm.general_plugins   two          two      ok, N s\n"
     )

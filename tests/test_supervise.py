@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import termios
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kit
 import pytest
@@ -18,6 +21,7 @@ from jsonschema import Draft202012Validator
 from supervised import Stand
 
 from envbuilder import events
+from envbuilder.offspring import Offspring
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,18 +209,150 @@ def test_where_there_is_nothing_to_go_back_to_it_is_told_once(stand: Stand, tmp_
     done = stand.run(tmp_path / "run", {"1.0": ["exit 4"]}, rollback=True, retries=1)
 
     assert done.code == 4
-    assert kinds(done, 1) == ["started", "failed", "bad", "restarting", "started", "failed", "gave-up"]
-    assert "there is no other to go back to" in done.stderr
+    assert kinds(done, 1) == ["started", "failed", "unjudged", "restarting", "started", "failed", "gave-up"]
+    assert "is not found bad: there is no other that could tell whether it is the set" in done.stderr
+    assert stand.states() == {1: "untried"}
     assert stand.current == 1
 
 
-def test_what_a_person_marked_bad_stays_bad(stand: Stand, tmp_path: Path) -> None:
-    stand.vpm_env("rollback", "--bad", check=True)
-    stand.vpm_env("switch", "3", check=True)
+@pytest.mark.parametrize("way", ["exit 2", "signal 9", "ill", "dies 0.1"])
+def test_where_the_good_set_fails_in_the_same_way_it_is_not_the_set(stand: Stand, tmp_path: Path, way: str) -> None:
+    limits = {"health_timeout": 0.5} if way == "ill" else {}
 
-    done = stand.run(tmp_path / "run", {"3.0": ["stops 0.5"]}, good_after=0.1)
+    done = stand.run(tmp_path / "run", {"3.0": [way], "1.0": [way]}, rollback=True, good_after=9, retries=1, **limits)
+
+    assert [kind for kind in kinds(done, 3) if kind != "healthy"] == ["started", "failed", *BACK, "unjudged"]
+    once = ["started", "failed"]
+    assert [kind for kind in kinds(done, 1) if kind != "healthy"] == [*once, "restarting", *once, "gave-up"]
+    assert stand.states() == {1: "good", 2: "untried", 3: "untried"}
+    assert stand.current == 1
+    assert stand.order()["held"]
+    assert done.code == {"exit 2": 2, "signal 9": -9, "ill": 1, "dies 0.1": 7}[way]
+    assert ", which is good, fails in the same way, so it is not the set; `vpm-env switch 3` takes it" in done.stderr
+    assert ", which is good, fails in the same way" in stand.record(3)["why"]
+    for event in done.run.events:
+        Draft202012Validator(SCHEMA).validate(event)
+
+
+def test_where_none_is_good_and_two_fail_in_the_same_way_all_is_as_it_was(stand: Stand, tmp_path: Path) -> None:
+    stand.renew()
+
+    done = stand.run(tmp_path / "run", dict.fromkeys(("3.0", "2.0", "1.0"), ["exit 2"]), rollback=True, retries=1)
+
+    assert done.code == 2
+    assert done.run.lines("starts") == ["3.0", "2.0", "3.0"]
+    assert kinds(done, 2) == ["started", "failed"]
+    assert kinds(done, 3)[-5:] == ["unjudged", "restarting", "started", "failed", "gave-up"]
+    assert stand.states() == {1: "untried", 2: "untried", 3: "untried"}
+    assert stand.current == 3
+    assert not stand.order()["held"]
+    assert "fails in the same way, so it is not the set; it is current again" in done.stderr
+
+
+def test_a_good_set_that_fails_only_at_first_serves_and_the_other_is_not_judged(stand: Stand, tmp_path: Path) -> None:
+    plan = {"3.0": ["exit 1"], "1.0": ["exit 1", "stops 0.4"]}
+
+    done = stand.run(tmp_path / "run", plan, rollback=True, good_after=0.1, retries=1)
 
     assert done.code == 0
+    assert stand.states() == {1: "good", 2: "untried", 3: "untried"}
+    assert stand.current == 1
+
+
+def test_a_set_that_blinks_is_bad_in_the_end(stand: Stand, tmp_path: Path) -> None:
+    done = stand.run(tmp_path / "run", {"3.0": ["blinks"], "1.0": ["stops 0.5"]}, rollback=True, good_after=0.15)
+
+    assert done.code == 0
+    assert kinds(done, 3) == ["started", "healthy", "failed", *BACK]
+    assert stand.record(3)["why"] == "it was healthy, but in 1.5 s never for 0.15 s without a break"
+
+
+def test_a_damaged_good_set_is_made_again_before_it_is_gone_back_to(stand: Stand, tmp_path: Path) -> None:
+    seal = (stand.profile / "generations" / "1").resolve() / "overlay.json"
+    seal.write_text(seal.read_text()[:-9])
+
+    done = stand.run(tmp_path / "run", {"3.0": ["exit 1"], "1.0": ["stops 0.4"]}, rollback=True, good_after=0.1)
+
+    assert done.code == 0
+    assert kinds(done, 1) == FINE
+    assert "generation 1 is damaged; rebuilding it from its lock" in done.stderr
+
+
+def test_the_server_of_a_shell_has_its_time_to_end(stand: Stand, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    script = f'python "{stand.folder}/server.py" "{folder}" "$PORT"; true'
+    plan = {"3.0": ["lingers 6"]}
+
+    with stand.running(folder, plan, command=("sh", "-c", script), rollback=True, good_after=9, grace=30) as run:
+        run.until("healthy")
+        run.process.terminate()
+        run.ended()
+
+    assert run.lines("signals") == ["tidy"]
+    assert kinds(run, 3)[-1] == "stopped"
+
+
+def test_a_reader_who_does_not_read_makes_nobody_deaf(stand: Stand, tmp_path: Path) -> None:
+    code = "import os\nwhile True: os.write(2, b'x' * 4096)"
+    with stand.running(tmp_path / "run", command=("python", "-c", code), rollback=True) as run:
+        run.wait("full pipe", lambda: unread(run.process.stderr) > 57000)
+        run.process.terminate()
+
+        assert run.process.wait(30) == -signal.SIGTERM
+        assert kinds(run, 3) == ["started", "stopped"]
+
+
+def unread(stream: Any) -> int:
+    return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_events_for_nobody_are_refused_and_a_reader_may_leave(stand: Stand, tmp_path: Path) -> None:
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+
+    refused = stand.run(tmp_path / "none", words=("--events", fifo))
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with stand.running(tmp_path / "run", {"3.0": ["serve"]}, words=("--events", fifo)) as run:
+        run.wait("start", lambda: run.lines("starts"))
+        os.close(reader)
+        run.process.terminate()
+        done = run.ended()
+
+    assert (refused.code, refused.stderr) == (2, f"error: `{fifo}` takes no events: No such device or address\n")
+    assert done.code == 0
+
+
+def test_more_descriptors_than_select_knows(stand: Stand, tmp_path: Path) -> None:
+    code = "import os, resource, sys; hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]"
+    code += "; resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))"
+    code += "; [os.set_inheritable(os.dup(0), True) for _ in range(1100)]; os.execvp(sys.argv[1], sys.argv[1:])"
+
+    assert stand.run(tmp_path / "run", {"3.0": ["exit 3"]}, prefix=(sys.executable, "-c", code)).code == 3
+
+
+def test_ids_that_come_round_again_are_no_alibi() -> None:
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        own = Offspring.from_now_on()
+        others = {(pid, started) for pid, started in own.before if pid != child.pid}
+        started = next(started for pid, started in own.before if pid == child.pid)
+        again = Offspring(os.getpid(), frozenset({*others, (child.pid, started - 1)}))
+
+        assert child.pid not in own.living()
+        assert child.pid in again.living()
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_what_a_person_marked_bad_stays_bad(stand: Stand, tmp_path: Path) -> None:
+    with stand.running(tmp_path / "run", {"3.0": ["stops 3"]}, good_after=2) as run:
+        run.until("started")
+        stand.vpm_env("rollback", "--bad", check=True)
+        done = run.ended()
+
+    assert done.code == 0
+    assert kinds(done, 3) == ["started", "healthy", "stopped"]
     assert stand.states()[3] == "bad"
 
 
@@ -288,15 +424,13 @@ def test_a_stop_between_two_servers_is_at_once(stand: Stand, tmp_path: Path) -> 
     assert run.lines("starts") == ["3.0"]
 
 
-def test_whoever_answers_before_the_server_is_not_taken_for_it(stand: Stand, tmp_path: Path) -> None:
-    with stand.running(tmp_path / "first", {"3.0": ["serve"]}, good_after=600) as first:
-        first.until("healthy")
-        done = stand.run(tmp_path / "second", command=("true",), port=first.port, rollback=True, check=False)
-        first.process.terminate()
-        first.ended()
+def test_whoever_listens_before_the_server_is_not_taken_for_it(stand: Stand, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:  # which gives no answer at all
+        port = other.getsockname()[1]
+        done = stand.run(tmp_path / "run", command=("true",), port=port, rollback=True, check=False)
 
     assert done.code == 1
-    assert "is answered already, before a server was started" in done.stderr
+    assert f"somebody listens at `http://127.0.0.1:{port}/health` already, before a server was st" in done.stderr
     assert done.run.events == []
     assert stand.states()[3] == "untried"
 
@@ -374,6 +508,17 @@ def test_no_credential_is_told(stand: Stand, tmp_path: Path) -> None:
     assert "hidden" in done.stdout
     assert "hidden" not in done.stderr + json.dumps(done.run.events)
     assert "https://****@example **** --api-key ****" in done.stderr
+
+
+def test_half_a_credential_is_none_that_may_be_told(stand: Stand, tmp_path: Path) -> None:
+    token = "".join(f"{number:03}." for number in range(20))
+    code = "import os, sys; print(os.environ['API_TOKEN'] + 'y' * 460); sys.exit(1)"
+
+    done = stand.run(tmp_path / "run", command=("python", "-c", code), env={"API_TOKEN": token})
+
+    (failed,) = [event for event in done.run.events if event["event"] == "failed"]
+    assert failed["log"] == ["****" + "y" * 460]
+    assert "019." not in done.stderr
 
 
 def test_a_command_that_is_not_there_is_no_failure_of_the_set(stand: Stand, tmp_path: Path) -> None:

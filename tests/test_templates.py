@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import on_terminal, piped
 
-from envbuilder import blanks, deployment, forms, running
+from envbuilder import blanks, caveats, cluster, config, deployment, forms, running, verbs_write
 from envbuilder.errors import ProfileError, UsageError
 from envbuilder.paths import Environment
 from envbuilder.scope import Options, scope
@@ -40,6 +41,7 @@ modulefile      the current set, for Environment Modules and Lmod
 """
 HINT = "\nhint: `vpm-env template NAME --output FILE` writes one, filled in for this engine and config\n"
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1)
+LOCK = "pylock.plugins.toml"
 WHEEL = "wheels/one-1.0-py3-none-any.whl"
 HTTP = "http://127.0.0.1"
 
@@ -133,6 +135,7 @@ def test_dockerfile(stand: kit.VpmEnv) -> None:
     assert ("RUN", "vpm-env hook install --auto") in read
     assert [json.loads(rest) for word, rest in read if word == "COPY" and rest.startswith("[")] == [
         ["plugins.yaml", "/etc/vllm/plugins.yaml"],
+        [LOCK, f"/etc/vllm/{LOCK}"],
         [WHEEL, f"/etc/vllm/{WHEEL}"],
     ]
     assert "VLLM_PLUGIN_CONFIG=/etc/vllm/plugins.yaml" in " ".join(rest for word, rest in read if word == "ENV")
@@ -141,6 +144,16 @@ def test_dockerfile(stand: kit.VpmEnv) -> None:
     for word, rest in read:
         if word == "RUN":
             subprocess.run(["sh", "-n", "-c", rest], check=True)
+
+
+def test_what_an_image_is_built_with_does_not_stay_in_it(stand: kit.VpmEnv) -> None:
+    own = (kit.ROOT / "templates" / "Dockerfile").read_text()
+    for text in (rendered(stand, "dockerfile"), rendered(stand, "dockerfile-run"), own):
+        (build,) = [rest for word, rest in instructions(text) if word == "RUN" and "vpm-env build" in rest]
+        before, after = build.split("vpm-env build", 1)
+        assert "export UV_CACHE_DIR=" in before
+        assert 'rm -rf "$UV_CACHE_DIR"' in after
+        subprocess.run(["sh", "-n", "-c", build], check=True)
 
 
 def test_dockerfile_run(stand: kit.VpmEnv) -> None:
@@ -167,9 +180,10 @@ def test_compose(stand: kit.VpmEnv, name: str, dockerfile: str) -> None:
         "dockerfile": dockerfile,
         "args": {"BASE_IMAGE": "vllm/vllm-openai:v0.33.0"},
     }
-    assert (engine["user"], engine["read_only"], engine["tmpfs"]) == ("1000:0", True, ["/tmp"])
+    assert (engine["user"], engine["read_only"], engine["tmpfs"]) == ("1000:0", True, ["/tmp:exec"])
     assert [(bind["source"], bind["target"], bind["read_only"]) for bind in binds] == [
-        ("./plugins.yaml", "/etc/vllm/plugins.yaml", True)
+        ("./plugins.yaml", "/etc/vllm/plugins.yaml", True),
+        (f"./{LOCK}", f"/etc/vllm/{LOCK}", True),
     ]
     assert "plugins:/var/lib/vllm-plugins" in engine["volumes"]
     assert set(read["volumes"]) == {"plugins", "cache"}
@@ -189,16 +203,24 @@ def test_kubernetes(stand: kit.VpmEnv) -> None:
     security = pod["securityContext"]
     assert (security["runAsNonRoot"], security["runAsUser"], security["fsGroup"]) == (True, 1000, 1000)
     assert build["command"] == ["vpm-env", "build"]
-    assert engine["command"] == ["vpm-env", "run", "--", "vllm", "serve"]
+    run = ["vpm-env", "run", "--health", f"{HTTP}:8000/health", "--health-timeout", "25m", "--rollback", "--"]
+    assert engine["command"] == [*run, "vllm", "serve"]
+    assert workload["spec"]["strategy"] == {"type": "Recreate"}
     for container in (build, engine):
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
         variables = {entry["name"]: entry["value"] for entry in container["env"]}
-        assert variables["VLLM_PLUGIN_CONFIG"] == "/etc/vpm-env/plugins.yaml"
+        assert variables["VLLM_PLUGIN_CONFIG"] == "/etc/vllm/plugins.yaml"  # where the image has what the config names
+        mounted = {mount["mountPath"]: mount.get("subPath") for mount in container["volumeMounts"]}
+        assert mounted["/etc/vllm/plugins.yaml"] == "plugins.yaml"
+        assert mounted[f"/etc/vllm/{LOCK}"] == LOCK
     assert engine["ports"] == [{"name": "http", "containerPort": 8000}]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert engine[probe]["httpGet"] == {"path": "/health", "port": "http"}
+        assert engine[probe]["timeoutSeconds"] == 5
+    assert config["data"][LOCK] == (stand.folder / LOCK).read_text()
+    assert engine["envFrom"] == [{"secretRef": {"name": "vllm-plugins", "optional": True}}]
 
 
 def test_systemd(stand: kit.VpmEnv, tmp_path: Path) -> None:
@@ -289,16 +311,16 @@ def test_texts_of_configs_come_through_kubernetes_as_they_are(stand: kit.VpmEnv)
         "a: 1\n\n",
         "\ta\n",
     ):
-        assert yaml.safe_load(f"data:\n  plugins.yaml: {forms._literal(text)}\n") == {"data": {"plugins.yaml": text}}
+        assert yaml.safe_load(f"data:\n  plugins.yaml: {cluster.literal(text)}\n") == {"data": {"plugins.yaml": text}}
 
 
 def test_credentials_stay_at_home(stand: kit.VpmEnv, tmp_path: Path) -> None:
-    text = "index: https://user:secret@index.example/simple\nplugins: []\n"
+    text = "index: https://user:passphrase@index.example/simple\nplugins: []\n"
     config = tmp_path / "plugins.yaml"
     config.write_text(text)
     found = scope(Options(config=str(config)), Environment(stand.env))
 
-    assert "secret" not in forms.render(forms.FORMS["kubernetes"], deployment.deployment(found, served=()))
+    assert "passphrase" not in forms.render(forms.FORMS["kubernetes"], deployment.deployment(found, served=()))
 
 
 def test_an_image_has_what_is_below_the_config_and_the_rest_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
@@ -364,7 +386,145 @@ def test_what_an_image_will_not_have_is_a_warning(stand: kit.VpmEnv, tmp_path: P
     done = stand("template", "dockerfile", "--config", config, check=True)
 
     out = tmp_path.parent / "out"
-    assert done.stderr == f"warning: `{out}` is not below the folder of the config: the image will not have it\n"
+    assert done.stderr == (
+        f"warning: the image will not have `{out}`: what it shall have is named relative to the config\n"
+    )
+
+
+def of_config(stand: kit.VpmEnv, folder: Path, text: str, lock: str = "", **options: Any) -> deployment.Deployment:
+    """Gather the facts of the stand's base with another config, and a lock beside it."""
+    (folder / "plugins.yaml").write_text(text)
+    if lock:
+        (folder / LOCK).write_text(lock)
+    env = Environment({**stand.env, "HOME": str(folder / "home")})
+    return deployment.deployment(scope(Options(config=str(folder / "plugins.yaml")), env), served=(), **options)
+
+
+def lock_of(stand: kit.VpmEnv, known: deployment.Deployment, **changes: str) -> str:
+    """Return the stand's lock as that of another config, or base."""
+    text = (stand.folder / LOCK).read_text()
+    assert known.config_file
+    digest = config.read(known.config_file, env=Environment(stand.env)).digest
+    text = re.sub(r"^config-digest = .*$", f'config-digest = "{digest}"', text, flags=re.MULTILINE)
+    for name, value in changes.items():
+        text = re.sub(rf'\b{name} = "[^"]*"', f'{name} = "{value}"', text)
+    return text
+
+
+def test_an_image_is_built_to_the_letter_of_a_lock_that_can_be_kept_there(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    plain = "plugins: [{name: one, source: pypi}]\n"
+    known = of_config(stand, tmp_path, plain)
+    exact, other = lock_of(stand, known), lock_of(stand, known, prefix="/x", engine_version="0.32.0")
+    for text, lock, is_exact, told in (
+        (plain, "", False, ""),
+        (plain, exact, True, ""),
+        (plain + "# new\n", exact, True, ""),
+        (plain.replace("one", "two"), exact, False, "is older than the config"),
+        (plain, other, False, "was made for vllm 0.32.0 cpython-"),
+    ):
+        known = of_config(stand, tmp_path, text, lock)
+        for name in ("dockerfile", "dockerfile-run"):
+            read = instructions(forms.render(forms.FORMS[name], known))
+            assert (("ARG", "LOCKED=--locked") in read) is is_exact
+            assert any("vpm-env build $LOCKED;" in rest for _, rest in read) is is_exact
+        said = " ".join(caveats.caveats("dockerfile", known))
+        assert (told in said, bool(told)) == (True, bool(said))
+    here = deployed(stand)  # its wheel is another file in the image than the lock says
+    assert here.lock
+    assert (here.lock.fits_base, here.lock.fits_config, here.lock.is_exact) == (True, True, False)
+
+
+def test_a_lock_too_large_for_a_config_map_stays_out_of_it(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    text = (stand.folder / LOCK).read_text()
+    large = re.sub("^facts = .*$", f'facts = {{ x = "{"x" * 1_000_000}" }}', text, flags=re.MULTILINE)
+    known = of_config(stand, tmp_path, "plugins: []\n", large)
+
+    assert LOCK not in next(yaml.safe_load_all(forms.render(forms.FORMS["kubernetes"], known)))["data"]
+    assert "too large for a ConfigMap" in " ".join(caveats.caveats("kubernetes", known))
+
+
+def test_secrets_come_by_variables_and_stay_in_no_file(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    text = "index: 'https://${INDEX_TOKEN}@index.example/simple'\nplugins: []\n"
+    known = of_config(stand, tmp_path, text)
+    builds = [rest for word, rest in instructions(forms.render(forms.FORMS["dockerfile"], known)) if "build" in rest]
+    service = yaml.safe_load(forms.render(forms.FORMS["compose"], known))
+    pod = [*yaml.safe_load_all(forms.render(forms.FORMS["kubernetes"], known))][1]["spec"]["template"]["spec"]
+
+    (mount, _, script), found = builds[-1].partition(" "), tmp_path / "INDEX_TOKEN"
+    assert mount == "--mount=type=secret,id=INDEX_TOKEN"
+    subprocess.run(["sh", "-n", "-c", script], check=True)
+    found.write_text("secret")
+    head = script[: script.index("export UV_CACHE_DIR")].replace("/run/secrets/", f"{tmp_path}/")
+    assert subprocess.check_output(["sh", "-c", f"{head} printenv INDEX_TOKEN"], text=True) == "secret\n"
+    assert service["services"]["engine"]["build"]["secrets"] == ["INDEX_TOKEN"]
+    assert service["secrets"] == {"INDEX_TOKEN": {"environment": "INDEX_TOKEN"}}
+    assert service["services"]["engine"]["environment"]["INDEX_TOKEN"] is None
+    assert pod["initContainers"][0]["envFrom"] == [{"secretRef": {"name": "vllm-plugins-build"}}]
+    assert [*caveats.caveats("kubernetes", known)] == []
+
+    struck = of_config(stand, tmp_path, text.replace("${INDEX_TOKEN}", "user:word"))
+    assert "word" not in forms.render(forms.FORMS["kubernetes"], struck)
+    assert "are struck out" in " ".join(caveats.caveats("kubernetes", struck))
+    assert "will stay in the image" in " ".join(caveats.caveats("dockerfile", struck))
+
+
+def test_probes_ask_what_health_says(stand: kit.VpmEnv) -> None:
+    def asked(health: str) -> tuple[Any, str]:
+        known = deployed(stand, health=health)
+        pod = [*yaml.safe_load_all(forms.render(forms.FORMS["kubernetes"], known))][1]["spec"]["template"]["spec"]
+        (engine,) = pod["containers"]
+        assert engine["startupProbe"]["httpGet"] == engine["livenessProbe"]["httpGet"]
+        return engine["readinessProbe"]["httpGet"], " ".join(caveats.caveats("kubernetes", known))
+
+    page = {"path": "/ready?x=1", "port": 9, "scheme": "HTTPS"}
+    assert asked("https://h:9/ready?x=1") == (page, "the probes ask the pod itself, not `h`")
+    assert asked(f"{HTTP}/") == ({"path": "/", "port": 80}, "")
+    for wrong in ("http+unix://%2Frun%2Fx/health", "ftp://x/", "http://x:99999/"):
+        with pytest.raises(UsageError):
+            asked(wrong)
+
+
+def test_root_is_not_asked_to_be_nobody(stand: kit.VpmEnv) -> None:
+    for uid in (0, 1000):
+        pod = [*yaml.safe_load_all(rendered(stand, "kubernetes", uid=uid))][1]["spec"]["template"]["spec"]
+        assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsNonRoot"]) == (uid, uid != 0)
+
+
+def test_an_engine_for_other_devices_gets_no_gpus_and_no_image_for_them(tmp_path: Path) -> None:
+    folder = tmp_path / "cpu"
+    base = kit.base(folder)
+    kit.fake_vllm(base, "0.33.0+cpu")
+    env = {**kit.clean_environment(tmp_path), "VPM_ENV_HOME": str(tmp_path / "home"), "VPM_ENV_BASE": str(base.python)}
+    known = deployment.deployment(scope(Options(), Environment(env)), served=())
+
+    assert (known.has_gpu, known.engine_image) == (False, "")
+    for name in ("dockerfile", "compose", "kubernetes"):
+        text = forms.render(forms.FORMS[name], known)
+        assert not re.search("--gpus|nvidia", text)
+    said = " ".join(caveats.caveats("dockerfile", known))
+    assert "no image is known that has vllm 0.33.0+cpu" in said
+    assert "no config was found" in said
+
+
+def test_what_is_written_over_stays_what_it_was(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    file, link, pipe, folder = (tmp_path / name for name in ("file", "link", "pipe", "folder"))
+    file.write_text("mine")
+    file.chmod(0o600)
+    link.symlink_to("file")
+    folder.mkdir()
+    os.mkfifo(pipe)
+    verbs_write._write(str(link), "new\n", force=True)
+    assert (link.is_symlink(), file.read_text(), file.stat().st_mode & 0o777) == (True, "new\n", 0o600)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        verbs_write._write(str(pipe), "piped\n", force=False)
+        assert reader.communicate()[0] == "piped\n"
+    assert pipe.is_fifo()
+    with pytest.raises(UsageError, match="is no file"):
+        verbs_write._write(str(folder), "new\n", force=True)
+    verbs_write._write(os.devnull, "gone\n", force=False)
+    (tmp_path / "dangling").symlink_to("there")
+    verbs_write._write(str(tmp_path / "dangling"), "new\n", force=True)
+    assert (tmp_path / "there").read_text() == "new\n"
 
 
 @pytest.mark.long
@@ -374,6 +534,7 @@ def test_what_an_image_will_not_have_is_a_warning(stand: kit.VpmEnv, tmp_path: P
         (("dokerfile",), "there is no template `dokerfile`", "did you mean `dockerfile`?"),
         (("zzz",), "there is no template `zzz`", "there are dockerfile, dockerfile-run, compose"),
         (("systemd", "--uid", "x"), "`x` is no number", ""),
+        (("compose", "--uid", "2147483648"), "is no uid that a container may have", "at most 2147483647"),
         (("systemd", "--output", "/nowhere/x"), "`/nowhere/x` cannot be written: No such file or directory", ""),
         (("systemd", "--home", "/a\nb"), "cannot stand in a template", ""),
     ],
