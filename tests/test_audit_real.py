@@ -138,4 +138,4 @@ def test_a_real_plugin_has_a_processor_for_runner_v1(tmp_path: Path) -> None:
     findings = audit([Subject(package=package, lib=str(lib))], ground.base())
     (finding,) = [finding for finding in findings if finding.code == "logits-processor"]
     assert finding.severity == "error"
-    assert "`NoRepeatNGramLogitsProcessor` of `meralion2 0.3.0` is for vLLM's model runner V1" in finding.what
+    assert "`NoRepeatNGramLogitsProcessor` of `meralion2 0.3.0` is none for vLLM's model runner V2" in finding.what
