@@ -36,6 +36,6 @@ def test_the_plugin_that_raises_is_named_among_five(stand: Stand) -> None:
     assert (cause["changes"], cause["exact"]) == (["vllm-plugin-meralion2"], True)
     assert WHY in cause["output"]
     assert found.json["cured"]
-    assert len(found.json["tries"]) == 6
+    assert len(found.json["tries"]) == 7
     assert "run `vpm-env disable meralion --build`, or until then `vpm-env run --without meralion" in found.stderr
     assert [entry["state"] for entry in stand("history", "--json").json["generations"]] == ["untried"]
