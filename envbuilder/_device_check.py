@@ -91,19 +91,21 @@ def mark(digest: str) -> bool:
 
 
 def lines(path: str) -> list[dict[str, Any]]:
-    """Return what was noted; a line that was torn is none."""
-    found = []
+    """Return what was noted."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            for text in stream:
-                try:
-                    line = json.loads(text)
-                    found.append({"group": line["group"], "name": line["name"], "status": line["status"]})
-                except (ValueError, KeyError, TypeError):
-                    continue
+            return [line for line in map(line_of, stream) if line]
     except OSError:
-        pass
-    return found
+        return []
+
+
+def line_of(text: str) -> dict[str, Any]:
+    """Read a line; one that was torn is empty."""
+    try:
+        line = json.loads(text)
+        return {"group": line["group"], "name": line["name"], "status": line["status"]}
+    except (ValueError, KeyError, TypeError):
+        return {}
 
 
 def note(path: str, found: list[dict[str, Any]]) -> None:
