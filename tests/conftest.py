@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import audited
 import kit
 import pytest
 from hypothesis import settings
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
+
+    from envbuilder.base import Base
 
 
 settings.register_profile("short", max_examples=40)
@@ -106,3 +109,21 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     reasons = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"skipped {count}: {reason.removeprefix('Skipped: ')}")
+
+
+@pytest.fixture(scope="session")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """Describe one real venv; tests of the audit put other folders and distributions in place of its own."""
+    return audited.venv(tmp_path_factory.mktemp("described"))
+
+
+@pytest.fixture
+def ground(tmp_path: Path, described: Base) -> audited.Ground:
+    """Give the audit a base that a test fills."""
+    return audited.Ground(tmp_path, described)
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> audited.Make:
+    """Give the audit packages as they lie in the store."""
+    return audited.Make(tmp_path / "store")

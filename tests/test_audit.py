@@ -7,30 +7,14 @@ from pathlib import Path
 
 import kit
 import pytest
-from audited import GENERAL, Ground, Make, told, venv
+from audited import GENERAL, Ground, Make, told
 
 from envbuilder.audit import audit
-from envbuilder.base import Base, describe
+from envbuilder.base import describe
 from envbuilder.engines import FASTDEPLOY, GENERIC
 from envbuilder.interpreter import Interpreter
 from envbuilder.paths import Environment
 from envbuilder.subject import import_name
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    """Describe one real venv; tests put other folders and distributions in place of its own."""
-    return venv(tmp_path_factory.mktemp("described"))
-
-
-@pytest.fixture
-def ground(tmp_path: Path, described: Base) -> Ground:
-    return Ground(tmp_path, described)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    return Make(tmp_path / "store")
 
 
 def test_a_set_that_shares_nothing_with_the_base_has_no_findings(ground: Ground, make: Make) -> None:

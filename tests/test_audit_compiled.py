@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import kit
 import pytest
-from audited import Ground, Make, told, venv
+from audited import Ground, Make, told
 from kit.libraries import AARCH64
 
 from envbuilder import abi, elf, symbols
@@ -16,26 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from envbuilder.base import Base
     from envbuilder.errors import Finding
     from envbuilder.subject import Subject
 
 EXTENSION = "_C.cpython-311-x86_64-linux-gnu.so"
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return venv(tmp_path_factory.mktemp("described"))
-
-
-@pytest.fixture
-def ground(tmp_path: Path, described: Base) -> Ground:
-    return Ground(tmp_path, described)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    return Make(tmp_path / "store")
 
 
 def found(ground: Ground, *subjects: Subject, variables: Mapping[str, str] | None = None) -> Sequence[Finding]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from audited import GENERAL, Ground, Make, told, venv
+from audited import GENERAL, Ground, Make, told
 
 from envbuilder.audit import audit
 from envbuilder.engines import FASTDEPLOY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from envbuilder.base import Base
 
 PROCESSORS = "vllm.logits_processors"
 V1 = "from vllm.v1.sample.logits_processor import LogitsProcessor as Old, AdapterLogitsProcessor\n"
@@ -27,21 +25,6 @@ LOADER = {
     "vllm/v1/worker/gpu/sample/logits_processor/loader.py": "from importlib.metadata import entry_points\n",
 }
 """The files of vLLM 0.33 that say which runner it uses, and what that one does with processors."""
-
-
-@pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return venv(tmp_path_factory.mktemp("described"))
-
-
-@pytest.fixture
-def ground(tmp_path: Path, described: Base) -> Ground:
-    return Ground(tmp_path, described)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    return Make(tmp_path / "store")
 
 
 @pytest.mark.parametrize(
