@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from envbuilder import fs, overlay, stocking, store
+from envbuilder import fs, overlay, protocol, stocking, store
 from envbuilder.blame import droppable
 from envbuilder.checks import accepts, audited, is_probed, probed
 from envbuilder.composition import describe, parts_of
@@ -269,11 +269,13 @@ def require_unused(job: Job, digest: str) -> None:
 def _probe_or_discard(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
     """Probe the overlay; one that fails and was never valid leaves nothing."""
     try:
-        return probed(job, manifest, path)
+        found = probed(job, manifest, path)
     except ProbeError:
         if overlay.read(path) is None:
             overlay.discard(job.layout, job.base.key, manifest.digest)
         raise
+    protocol.reached("overlay", "probed")
+    return found
 
 
 def link(layout: Layout, base: Base, env: Environment, parts: tuple[Part, ...], path: str) -> None:

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from os.path import basename, dirname, join
 
+from envbuilder import protocol
 from envbuilder.errors import Busy
 from envbuilder.paths import DEFAULT_WAIT
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
@@ -115,8 +116,10 @@ def write_atomic(
         with open(descriptor, "wb") as stream:
             if like:
                 _liken(descriptor, like)
+            protocol.writing(temporary)
             stream.write(content)
             if synced:
+                protocol.syncing(temporary)
                 stream.flush()
                 os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -181,6 +184,7 @@ def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
 def write_plain(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file in place: for files in a tree that is not published yet."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    protocol.writing(os.fspath(path))
     with open(descriptor, "wb") as stream:
         stream.write(content)
 
@@ -193,6 +197,7 @@ def append(path: StrPath, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o644)
     os.set_blocking(descriptor, True)
+    protocol.writing(os.fspath(path))
     try:
         os.write(descriptor, content)
     finally:
@@ -363,6 +368,7 @@ def sync_tree(path: StrPath) -> None:
     """Bring a tree to the disk: one `syncfs` of its file system (0.02 s where an fsync of each file costs 1.1 s)."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        protocol.syncing(os.fspath(path))
         if _syncfs(descriptor) != 0:
             os.sync()
     finally:
@@ -373,6 +379,7 @@ def sync_dir(path: StrPath) -> None:
     """Bring a directory's entries to the disk."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        protocol.syncing(os.fspath(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

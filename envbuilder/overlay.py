@@ -10,7 +10,7 @@ import json
 import os
 from os.path import dirname, isdir, isfile, join
 
-from envbuilder import fs
+from envbuilder import fs, protocol
 from envbuilder.digest import is_sealed
 from envbuilder.farm import Plan, Tree, link_text, plan
 from envbuilder.manifest import Manifest
@@ -84,12 +84,15 @@ def link(path: str, *, layout: Layout, skeleton: str, python_version: str, parts
     _write_scripts(join(path, "bin"), plain + shadowing, layout)
     _link_data(path, plain + shadowing, layout)
     fs.write_plain(join(path, LEASE), b"")
+    protocol.reached("overlay", "linked")
 
 
 def seal(path: str, manifest: Manifest) -> None:
     """Write the manifest: from here on the overlay is valid."""
     fs.sync_tree(path)
+    protocol.reached("overlay", "synced")
     fs.write_json(join(path, MANIFEST), manifest.to_dict())
+    protocol.reached("overlay", "sealed")
 
 
 def renew(path: str, manifest: Manifest) -> None:

@@ -19,7 +19,7 @@ import time
 from contextlib import contextmanager
 from os.path import basename, isfile, join
 
-from envbuilder import fs, notice
+from envbuilder import fs, notice, protocol
 from envbuilder.digest import is_sealed, sealed
 from envbuilder.errors import HomeError, NoSuchGeneration, ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
@@ -185,8 +185,11 @@ def add(profile: Profile, generation: Generation, *, config: bytes, lock: str) -
     fs.make_dirs(join(profile.path, "generations"))
     fs.write_atomic(profile.file(number, "plugins.yaml"), config)
     fs.write_atomic(profile.file(number, "pylock.toml"), lock.encode())
+    protocol.reached("generation", "kept")
     _point(profile, number, generation.digest)
+    protocol.reached("generation", "pointed")
     fs.write_json(profile.file(number, "json"), {"format": FORMAT, **numbered._asdict()})
+    protocol.reached("generation", "recorded")
     return numbered
 
 
@@ -222,8 +225,11 @@ def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[
         "switches": switches,
     }
     fs.write_json(join(profile.path, "order.json"), sealed(record))
+    protocol.reached("switch", "ordered")
     fs.replace_symlink(profile.current, f"generations/{number}")
+    protocol.reached("switch", "switched")
     tell(profile, number)
+    protocol.reached("switch", "told")
 
 
 def tell(profile: Profile, number: int) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from os.path import join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, store
+from envbuilder import fs, protocol, store
 from envbuilder.errors import SeveralErrors, SourceError, VpmError
 from envbuilder.package import Package
 from envbuilder.paths import DEFAULT_WAIT
@@ -114,12 +114,14 @@ def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: La
     with fs.staging(layout.tmp) as scratch:
         staged = _stage_all(ordered, scratch, base, report)
         fs.sync_tree(scratch)
+        protocol.reached("package", "synced")
         for order in ordered:
             result = staged[order.digest]
             found[order.digest] = result
             if isinstance(result, Package):
                 store.publish(join(scratch, order.digest[:32], "package"), result, order, layout)
         fs.sync_dir(layout.store)
+        protocol.reached("package", "durable")
 
 
 def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:
@@ -145,14 +147,17 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
     fs.make_dirs(target)
     try:
         package = order.stage(target, join(folder, "scratch"))
+        protocol.reached("package", "unpacked")
         build.compile_tree(join(target, "lib"), base=base)
         unpack.settle(target)
+        protocol.reached("package", "compiled")
     except VpmError as error:
         return error
     fs.remove_tree(join(folder, "scratch"))
     fs.write_plain(join(target, f"{store.COMPILED}{base.soabi}"), b"")
     fs.write_plain(join(target, store.FILES), package.files.to_bytes(), mode=0o444)
     fs.write_plain(join(target, store.MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
+    protocol.reached("package", "described")
     return package
 
 

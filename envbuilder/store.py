@@ -10,7 +10,7 @@ import os
 import re
 from os.path import exists, isdir, isfile, join, lexists
 
-from envbuilder import fs, inputs
+from envbuilder import fs, inputs, protocol
 from envbuilder.digest import is_sealed, sealed, sha256_file, sha256_of
 from envbuilder.errors import PackageError
 from envbuilder.package import SHORT, Package
@@ -183,10 +183,13 @@ def publish(staged: str, package: Package, order: Order, layout: Layout) -> None
         fs.remove_tree(staged)
     else:
         fs.rename(staged, final)
+        protocol.reached("package", "published")
     _link_alias(package.key, layout)
+    protocol.reached("package", "named")
     # Not synced: one that is lost or torn is a package that is made again.
     record = sealed({"input": order.input, "key": package.key})
     fs.write_plain(join(layout.sources, f"{order.digest}.json"), json.dumps(record).encode())
+    protocol.reached("package", "remembered")
 
 
 def _link_alias(key: str, layout: Layout) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from os.path import isfile
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import fs, going, overlay, store, trash
+from envbuilder import fs, going, overlay, protocol, store, trash
 from envbuilder import profile as profiles
 from envbuilder.belongings import is_home
 from envbuilder.errors import Busy, ProfileError
@@ -92,6 +92,7 @@ def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float, on_wa
             _throw_away(layout, chosen, now + (policy.grace or 0))
     if not dry_run:
         trash.empty(layout, math.inf if policy.grace == 0 else now, wait=wait, on_wait=on_wait)
+        protocol.reached("gc", "emptied")
     return _swept(chosen)
 
 
@@ -134,11 +135,15 @@ def make_room(layout: Layout, min_free: Amount, report: Reporter) -> None:
 def _throw_away(layout: Layout, chosen: Going, until: float) -> None:
     for entry in chosen.generations:
         profiles.unpoint(entry.profile, entry.generation.number)
+    protocol.reached("gc", "unpointed")
     for base_key, digest in chosen.overlays:
         overlay.discard(layout, base_key, digest, until=until)
+    protocol.reached("gc", "overlays thrown")
     store.discard(layout, chosen.packages, until=until)
+    protocol.reached("gc", "packages thrown")
     for path in chosen.leftovers:
         trash.throw(layout, path, f"leftover-{os.path.basename(path)}")
+    protocol.reached("gc", "leftovers thrown")
 
 
 def verify(layout: Layout, *, wait: float = DEFAULT_WAIT, on_wait: OnWait = None) -> Verified:

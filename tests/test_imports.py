@@ -39,6 +39,7 @@ ROOMS_OF_EVERY_VERB = {
     "notice",
     "paths",
     "profile",
+    "protocol",
     "report",
     "scope",
     "tuples",

@@ -4,6 +4,7 @@ from kit.artifacts import project, sdist, wheel
 from kit.bases import KINDS, Base, base, bundled, describe, dist_info, fake_vllm, install, relocate
 from kit.commands import Finished, VpmEnv
 from kit.engines import fake_fastdeploy, fake_sglang
+from kit.faults import CHANGES, Ended, Fault, Workshop, workshop
 from kit.indexes import Index, Request, index
 from kit.libraries import library
 from kit.machine import (
@@ -22,17 +23,21 @@ from kit.remote import members
 from kit.repositories import GitServer, Repository, git_http, git_repository
 
 __all__ = [
+    "CHANGES",
     "KINDS",
     "MACHINE",
     "ROOT",
     "VERSIONS",
     "Base",
+    "Ended",
+    "Fault",
     "Finished",
     "GitServer",
     "Index",
     "Repository",
     "Request",
     "VpmEnv",
+    "Workshop",
     "base",
     "bundled",
     "clean_environment",
@@ -57,4 +62,5 @@ __all__ = [
     "sdist",
     "tree_hash",
     "wheel",
+    "workshop",
 ]

@@ -1,0 +1,222 @@
+"""Faults at exact places: a verb that dies, is refused something, or halts at the n-th thing that it changes.
+
+What a verb changes announces itself: Python by audit events, the commit protocol by its own (`vpm_env.step`,
+`vpm_env.write`, `vpm_env.sync`). A `Workshop` has the rooms imported already and forks for every call, so that a fault
+costs a fork and not an interpreter's start. What other programs do (uv, git) is no event of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from kit.machine import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+STEP, WRITE, SYNC = "vpm_env.step", "vpm_env.write", "vpm_env.sync"
+CHANGES = frozenset(
+    """os.chmod os.chown os.link os.mkdir os.remove os.rename os.rmdir os.symlink os.truncate os.utime fcntl.flock
+    shutil.copyfile shutil.move shutil.rmtree subprocess.Popen""".split()
+) | {STEP, WRITE, SYNC, "open"}
+"""Events that count: `open` only with the right to write."""
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens where: at the `at`-th change (from 1), or at the `at`-th time that an event begins with `event`.
+
+    `kind` is `kill` (SIGKILL), `halt` (wait until the file `gate` is there; `gate` + `.reached` says that it is being
+    waited for), `none` (only trace), or the name of an errno, with which the call fails. With `always`, every later
+    one of these fails too. Only changes below `below` count, where that is given; steps always count.
+    """
+
+    kind: str = "none"
+    at: int = 1
+    event: str = ""
+    gate: str = ""
+    below: str = ""
+    always: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call ended: its exit code (negative: a signal's number), what it said, and the changes that it came to.
+
+    A change is an event and its first argument: `os.rename /home/…`.
+    """
+
+    code: int
+    stdout: str
+    stderr: str
+    changes: tuple[str, ...]
+
+
+class Workshop:
+    """Calls verbs with faults, each in a fork of a process that has imported the rooms."""
+
+    def __init__(self, child: subprocess.Popen[str], scratch: Path) -> None:
+        self._child = child
+        self._scratch = scratch
+
+    def start(self, *arguments: str | Path, env: Mapping[str, str], cwd: str | Path, fault: Fault | None = None) -> int:
+        """Begin a call in a session of its own, and return its id; `finish` waits for it."""
+        job = {
+            "arguments": [str(argument) for argument in arguments],
+            "env": dict(env),
+            "cwd": str(cwd),
+            "fault": asdict(fault or Fault()),
+            "scratch": str(self._scratch),
+        }
+        return int(self._ask(["start", job]))
+
+    def finish(self, pid: int) -> Ended:
+        """Wait for a call's end."""
+        code = int(self._ask(["finish", pid]))
+        said = [(self._scratch / f"{pid}.{name}") for name in ("out", "err", "trace")]
+        out, err, trace = (path.read_text(errors="replace") if path.exists() else "" for path in said)
+        for path in said:
+            path.unlink(missing_ok=True)
+        return Ended(code, out, err, tuple(trace.splitlines()))
+
+    def __call__(
+        self, *arguments: str | Path, env: Mapping[str, str], cwd: str | Path, fault: Fault | None = None
+    ) -> Ended:
+        """Call a verb and wait for its end."""
+        return self.finish(self.start(*arguments, env=env, cwd=cwd, fault=fault))
+
+    def _ask(self, question: Any) -> Any:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps(question) + "\n")
+        self._child.stdin.flush()
+        return json.loads(self._child.stdout.readline())
+
+
+@contextmanager
+def workshop(scratch: Path) -> Iterator[Workshop]:
+    """Open a workshop; `scratch` is a folder for what calls say."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from kit.faults import serve; serve()"],
+        env=env,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with child:
+        try:
+            yield Workshop(child, scratch)
+        finally:
+            assert child.stdin is not None
+            child.stdin.close()
+
+
+def install(fault: Fault, trace: str) -> None:
+    """Let `fault` happen in this process, and write every change to the file `trace`."""
+    record = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    seen = 0
+    is_busy = False
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen, is_busy
+        if is_busy or event not in CHANGES:
+            return
+        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & _WRITING):
+            return
+        what = os.fsdecode(arguments[0]) if arguments and isinstance(arguments[0], (str, bytes)) else "-"
+        if event != STEP and (what == os.devnull or (fault.below and os.path.isabs(what) and fault.below not in what)):
+            return
+        is_busy = True
+        try:
+            os.write(record, f"{event} {what}\n".encode(errors="replace"))
+            if f"{event} {what}".startswith(fault.event):
+                seen += 1
+                if seen == fault.at or (fault.always and seen > fault.at):
+                    _happen(fault)
+        finally:
+            is_busy = False
+
+    sys.addaudithook(hook)
+
+
+def _happen(fault: Fault) -> None:
+    import errno
+
+    if fault.kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault.kind == "halt":
+        with open(f"{fault.gate}.reached", "w"):
+            pass
+        while not os.path.exists(fault.gate):
+            time.sleep(0.005)
+    elif fault.kind != "none":
+        number = getattr(errno, fault.kind)
+        raise OSError(number, os.strerror(number))
+
+
+def _begin(job: dict[str, Any]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        os.setsid()
+        base = os.path.join(job["scratch"], str(os.getpid()))
+        for descriptor, suffix in ((1, "out"), (2, "err")):
+            opened = os.open(f"{base}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(opened, descriptor)
+            os.close(opened)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        os.close(nowhere)
+        os.environ.clear()
+        os.environ.update(job["env"])
+        os.chdir(job["cwd"])
+        install(Fault(**job["fault"]), f"{base}.trace")
+        code = _run(job["arguments"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    from envbuilder.cli import main
+
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        return 70
+
+
+def serve() -> None:
+    """Be the workshop's child: begin calls and tell how they ended, a line each."""
+    import envbuilder.cli
+    import envbuilder.pipeline
+    import envbuilder.sweep  # noqa: F401 (a fork has them then)
+
+    for line in sys.stdin:
+        kind, what = json.loads(line)
+        if kind == "start":
+            print(_begin(what), flush=True)
+        else:
+            print(os.waitstatus_to_exitcode(os.waitpid(what, 0)[1]), flush=True)
