@@ -290,12 +290,13 @@ def leave_out(names: str) -> None:
 def hold(environment: "dict[str, str]") -> None:
     """Take the shared lease, so that gc spares the overlay while this process or a fork of it lives."""
     global lease
-    for _ in range(2):
+    for attempt in range(5):
         lease = leased(overlay)
         if exists(overlay + "/overlay.json") and lease is not None:
             return
-        # gc has it, or had it a moment ago: what is current now?
+        # gc looks whether anybody has it, or took it a moment ago: what is current now?
         release()
+        __import__("time").sleep(0.001 * attempt)
         choose(environment)
 
 
@@ -309,10 +310,14 @@ def leased(path: str) -> "int | None":
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        is_there = os.path.samestat(os.fstat(file), os.stat(path + "/.lease"))
+    except (BlockingIOError, FileNotFoundError):
+        is_there = False  # gc has it, or had it a moment ago
     except OSError:
+        is_there = True  # there are no locks: an open file is what others of this machine see
+    if not is_there:
         os.close(file)
-        return None
-    return file
+    return file if is_there else None
 
 
 def release() -> None:

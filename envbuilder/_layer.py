@@ -57,11 +57,20 @@ def _hold():
     try:
         import fcntl
 
-        held = os.open(os.path.join(overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        lease = held
+        lease = os.open(os.path.join(overlay, ".lease"), os.O_RDONLY | os.O_CLOEXEC)
+        _share(fcntl, lease)
     except (ImportError, OSError):
-        pass
+        pass  # where there are no locks, an open file is what others of this machine see
+
+
+def _share(fcntl, held):
+    """Share a lease; who only looks whether anybody has it is done in a moment."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            __import__("time").sleep(0.001 * attempt)
 
 
 def activate():

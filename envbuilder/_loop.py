@@ -108,7 +108,8 @@ def failures(folder: str, generation: int | None, command: str) -> int:
         return 0
     now = oldest = time.time()
     longest = (ROLLBACK_AFTER + 1) * (GOOD_AFTER + PAUSE)
-    begin = max(os.lstat(f"{folder}/current").st_mtime, now - longest)
+    switched = os.lstat(f"{folder}/current").st_mtime
+    begin = max(switched if switched <= now else 0.0, now - longest)  # a clock that was set back made it in the future
     failed = []
     for path, number, before, words in known(f"{folder}/attempts", names):
         began, lives = look(path)

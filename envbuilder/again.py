@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os.path import exists, isfile, join
 
-from envbuilder import fs, overlay, store
+from envbuilder import flocks, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.scope import make_home
@@ -44,7 +44,7 @@ def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list
     layout, manifest = found.layout, recipe.manifest
     path = layout.overlay(profile.base_key, manifest.digest)
     lock = layout.overlay_lock(profile.base_key, manifest.digest)
-    with fs.locked(lock, wait=found.lock_wait, on_wait=report.waiting):
+    with flocks.locked(lock, wait=found.lock_wait, on_wait=report.waiting):
         if overlay.read(path) is not None:
             return True
         if exists(path):

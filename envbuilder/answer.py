@@ -11,14 +11,16 @@ from os.path import join
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs
+from envbuilder import fs, gate
 from envbuilder.lock import CREATED_BY, VERSION, LockedPackage, single
+from envbuilder.members import MAX_UNPACKED
 from envbuilder.names import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from envbuilder.indexes import PluginIndex
+    from envbuilder.process import Result
     from envbuilder.stubs import Stub
     from envbuilder.uv import Uv
 
@@ -32,6 +34,8 @@ _INPUT = "pyproject.toml"
 _OUTPUT = "pylock.toml"
 _ANNOTATED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:==| @ ).*?\s# via (?P<via>.+)$")
 _HEADLINE = "No solution found when resolving dependencies"
+_DAMAGED = re.compile(r"invalid|corrupt|truncated|unexpected end|[Ff]ailed to (read|parse|decode|deserialize)")
+"""What uv says, among other things, where a power cut tore its cache: it brings nothing to the disk."""
 _SHOWN_LINES = 8
 _SHOWN_COLUMNS = 400
 
@@ -104,7 +108,10 @@ def ask(uv: Uv, question: Question, scratch: str) -> Answer | Unsolvable:
         if question.preferred:
             fs.write_plain(output, _preferences(question).encode())
         args = [*_args(question), *_upgrades(question), "--quiet", "--format", "pylock.toml", "-o", _OUTPUT]
-        result = uv.run(args, cwd=folder)
+        result = _watched(uv, args, folder)
+        if result.code and _DAMAGED.search(result.stderr):
+            again = uv.run([*args, "--no-cache" if uv.offline else "--refresh"], cwd=folder)
+            result = result if again.code else again
         if result.code:
             return Unsolvable(words=shortened(result.stderr, folder))
         return _read(tomllib.loads(Path(output).read_text(encoding="utf-8")), question, uv)
@@ -136,6 +143,15 @@ def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str
             raise LookupError(shortened(result.stderr, folder))
         message = HeaderParser().parsestr(found.read_text(encoding="utf-8", errors="replace"))
         return tuple(map(str, message.get_all("Requires-Dist", ())))
+
+
+def _watched(uv: Uv, args: Sequence[str], folder: str) -> Result:
+    """Resolve, and end it where it writes too much: uv unpacks a wheel of a folder to read its metadata."""
+    links = uv.link_folders
+    most = gate.allowance_of_folders(links) + (0 if uv.offline or uv.no_index else 2 * MAX_UNPACKED)
+    result = uv.run(args, cwd=folder, most_written=most)
+    gate.require_bounded(result, "find_links" if links else "index", links)
+    return result
 
 
 def shortened(words: str, folder: str = "") -> str:

@@ -5,19 +5,16 @@ An `optional: true` plugin that fails at any of these is left out, and the rest 
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from envbuilder import fs, overlay, protocol, stocking, store
+from envbuilder import answering, flocks, fs, overlay, protocol, space, stocking, store
 from envbuilder.blame import droppable
 from envbuilder.checks import accepts, audited, is_probed, probed
 from envbuilder.composition import describe, parts_of
 from envbuilder.config import Git, Local, PyPI
-from envbuilder.errors import ChangesNeeded, ProbeError, ProfileError, SeveralErrors, SourceError, VpmError
-from envbuilder.lock import Lock, dump
-from envbuilder.moments import moment
-from envbuilder.planning import lock_changes
+from envbuilder.errors import SeveralErrors, SourceError, VpmError
+from envbuilder.overlay_damage import is_as_made
 from envbuilder.skeleton import skeleton
 
 if TYPE_CHECKING:
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.config import Config, Plugin
     from envbuilder.job import Job
-    from envbuilder.lock import LockedPackage
+    from envbuilder.lock import Lock, LockedPackage
     from envbuilder.manifest import Manifest, ProbeResult
     from envbuilder.overlay import Part
     from envbuilder.package import Package
@@ -83,9 +80,7 @@ def answered(job: Job, left_out: dict[str, str]) -> tuple[Lock, Built]:
             built = build_sources(job, plugins, scratch)
         except SourceError as error:
             raise _with_the_rest(error, job, plugins, scratch) from None
-        lock = _answer(job, plugins, built, left_out, scratch)
-    if job.request.locked:
-        _require_same(job, lock)
+        lock = answering.answer(job, plugins, built, left_out, scratch)
     return lock, built
 
 
@@ -93,7 +88,7 @@ def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], sc
     """Find out what is wrong with the plugins of indexes too: all that cannot be had is told at once."""
     rest = tuple(plugin for plugin in plugins if isinstance(plugin.source, PyPI))
     try:
-        _resolve(job, rest, {}, scratch)
+        answering.resolved(job, rest, {}, scratch)
     except VpmError as other:
         return SeveralErrors((error, other))
     return error
@@ -116,6 +111,7 @@ def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
             offline=job.request.offline,
             scratch=scratch,
             report=job.report,
+            policies=job.policies,
         )
     with job.report.stage("building", total=len(named)):
         return stocking.add_all_built(
@@ -124,77 +120,9 @@ def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
             layout=job.layout,
             uv=job.uv(),
             report=job.report,
+            startup_allowed=frozenset(job.config.startup_code),
             wait=job.env.lock_wait,
         )
-
-
-def _answer(job: Job, plugins: tuple[Plugin, ...], built: Built, left_out: dict[str, str], scratch: str) -> Lock:
-    """Keep the lock where it still fits, else resolve again."""
-    if job.previous and _may_keep(job) and _still_fits(job.previous, job.base, built, left_out):
-        return job.previous
-    return replace(_resolve(job, plugins, built, scratch), left_out=left_out)
-
-
-def _resolve(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) -> Lock:
-    work = os.path.join(scratch, "resolve")
-    fs.make_dirs(work)
-    from envbuilder.resolve import resolve  # only where the lock does not fit
-
-    with job.report.stage("resolving"):
-        return resolve(
-            config=job.config,
-            plugins=plugins,
-            base=job.base,
-            built=built,
-            uv=job.uv(),
-            previous=job.previous,
-            upgrade=job.request.upgrade,
-            exclude_newer=_exclude_newer(job),
-            scratch=work,
-            report=job.report,
-        )
-
-
-def _may_keep(job: Job) -> bool:
-    unforced = job.request.upgrade is None and not job.request.force
-    if not unforced or job.previous is None or job.previous.config_digest != job.config.digest:
-        return False
-    return job.request.exclude_newer is None or job.previous.exclude_newer == moment(job.request.exclude_newer)
-
-
-def _exclude_newer(job: Job) -> str:
-    """Return the moment that limits what counts: an age means the same moment until config or versions are new."""
-    asked = job.request.exclude_newer or job.config.exclude_newer
-    is_same = job.previous is not None and job.previous.config_digest == job.config.digest
-    if job.previous is not None and is_same and job.request.exclude_newer is None and job.request.upgrade is None:
-        return job.previous.exclude_newer
-    return moment(asked) if asked else ""
-
-
-def _still_fits(lock: Lock, base: Base, built: Built, left_out: dict[str, str]) -> bool:
-    """Tell whether the base still is as the answer relies on it, and the sources are the ones locked."""
-    has = {name: dist.version for name, dist in base.distributions.items()}
-    relied = all(has.get(name) == version for name, version in lock.facts.items())
-    provided = all(has.get(entry.split(" ")[0]) == entry.split(" ")[1] for entry in lock.provided.values())
-    own = all(package.override or package.name not in has for package in lock.packages)
-    same_sources = all(lock.package(locked.name) == locked for _, locked in built.values())
-    fits = relied and provided and own and same_sources and lock.left_out.keys() == left_out.keys()
-    return fits and _overrides_suit(lock, base)
-
-
-def _overrides_suit(lock: Lock, base: Base) -> bool:
-    """Tell whether what shadows the base still suits it: a distribution that came since may want another version."""
-    shadowing = {package.name: package.version for package in lock.packages if package.override}
-    if not shadowing:
-        return True
-    from envbuilder.stubs import suit  # few sets shadow anything
-
-    return suit(base, shadowing)
-
-
-def _require_same(job: Job, lock: Lock) -> None:
-    if job.previous is None or dump(lock) != dump(job.previous):
-        raise ChangesNeeded(lock=job.lock_file, changes=lock_changes(job.previous, lock))
 
 
 def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
@@ -204,7 +132,8 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     packages |= stored(job, wanted)
     lacking = [locked for locked in wanted if locked.name not in packages]
     if lacking:
-        with job.report.stage("fetching", total=len(lacking)):
+        room = space.needing(space.need_of(lacking), job.layout.home, job.uv().cache)
+        with room, job.report.stage("fetching", total=len(lacking)):
             packages |= stocking.add_all(
                 lacking,
                 base=job.base,
@@ -212,6 +141,7 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
                 uv=job.uv(),
                 report=job.report,
                 not_isolated=_not_isolated(job.config),
+                startup_allowed=frozenset(job.config.startup_code),
                 wait=job.env.lock_wait,
             )
     return packages
@@ -237,7 +167,7 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
     manifest = describe(lock, parts, job.base)._replace(accepts=accepts(job.config, lock))
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
-    with fs.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
+    with flocks.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
         findings = audited(job, lock, parts)
         known = overlay.read(path)
         if known is not None and not job.request.force and is_probed(job, known):
@@ -248,31 +178,21 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
                 findings=findings,
                 accepts=manifest.accepts,
             )
-        if known is None or overlay.verify(job.layout, job.base.key, manifest.digest, parts):
-            require_unused(job, manifest.digest)
-            with job.report.stage("linking", minor=True):
+        if known is None or not is_as_made(job.layout, job.base.key, manifest.digest, manifest, parts):
+            room = space.needing(space.need_of_overlay(len(parts)), job.layout.home)
+            with room, job.report.stage("linking", minor=True):
                 link(job.layout, job.base, job.env, parts, path)
         sealed = manifest._replace(findings=findings, probe=_probe_or_discard(job, manifest, path))
         overlay.seal(path, sealed)
     return sealed
 
 
-def require_unused(job: Job, digest: str) -> None:
-    """Refuse to make an overlay again under a process that imports from it."""
-    if overlay.is_leased(job.layout, job.base.key, digest):
-        raise ProfileError(
-            f"the overlay {digest[:12]} is damaged, and a process uses it",
-            hint="end that process and build again, or roll back",
-        )
-
-
 def _probe_or_discard(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:
     """Probe the overlay; one that fails and was never valid leaves nothing."""
     try:
         found = probed(job, manifest, path)
-    except ProbeError:
-        if overlay.read(path) is None:
-            overlay.discard(job.layout, job.base.key, manifest.digest)
+    except BaseException:
+        overlay.drop_unfinished(path)
         raise
     protocol.reached("overlay", "probed")
     return found

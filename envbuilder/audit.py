@@ -28,7 +28,7 @@ from envbuilder.subject import ERROR, Subject
 from envbuilder.targets import Modules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from envbuilder.base import Base
     from envbuilder.errors import Finding
@@ -46,11 +46,13 @@ def audit(
     *,
     ignored: Mapping[str, Sequence[str]] | None = None,
     variables: Mapping[str, str] = _NO_VARIABLES,
+    startup_allowed: Collection[str] = (),
 ) -> tuple[Finding, ...]:
     """Return everything that reading finds wrong with `subjects` over `base`, in a fixed order.
 
     `ignored` is plugin → names of packages whose bounds it ignores, `variables` the environment that the engine is
-    taken to have. A finding about a dependency names the plugin that brings it in.
+    taken to have, `startup_allowed` the packages that may have start-up files. A finding about a dependency names the
+    plugin that brings it in.
     """
     entries = {subject.name: subject.package.top_level for subject in subjects}
     needs = bounds.needs_of(subjects, base)
@@ -58,7 +60,7 @@ def audit(
     found = chain(
         _names(subjects, entries, base, files),
         ownership.in_two_packages(subjects, entries),
-        startup_code.unasked(subjects),
+        startup_code.unasked(subjects, startup_allowed),
         points.misnamed(subjects, base),
         points.duplicates(subjects, base),
         points.crowded(subjects, base),

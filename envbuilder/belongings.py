@@ -11,8 +11,9 @@ import time
 from os.path import basename, isdir, isfile, islink, join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs
+from envbuilder import flocks, fs, halves
 from envbuilder.errors import HomeError
+from envbuilder.halves import DAY, HOUR, is_alive
 from envbuilder.trash import ENTRY
 
 if TYPE_CHECKING:
@@ -20,27 +21,26 @@ if TYPE_CHECKING:
 
 _BASE_KEY = r"[0-9a-f]{12}"
 _STAGED = re.compile(r"(?P<pid>\d+)-[0-9a-f]{12}")
-_HALF_WRITTEN = r"\..+\.\d+\.new"
-_CACHES = r"bases|choices|failures|git|pip-audit|recipes|skeletons|starts|uv|virtualenv|\.cache|\.config|\.local"
+_HALF_WRITTEN = r"\..+\.\d+(-[0-9a-f]{8})?\.new"
+_CACHES = r"bases|choices|failures|git|pip-audit|recipes|skeletons|starts|uv|virtualenv|without|\.(cache|config|local)"
 _SHAPES: dict[str, tuple[str, ...]] = {
     # folder -> what is directly in it, what is in that, …
     "store": (rf"[0-9a-f]{{32}}-.+-.+|{_BASE_KEY}|{_HALF_WRITTEN}",),
     "overlays": (_BASE_KEY, "[0-9a-f]{64}"),
     "profiles": (r"[a-z0-9][a-z0-9._-]*", _BASE_KEY),
     "sources": (rf"[0-9a-f]{{64}}\.json|{_HALF_WRITTEN}",),
-    "flocks": (r"gc|trash|(build|profile|overlay)-.+|(git|store)-[0-9a-f]+\.lock",),
+    "flocks": (r"(gc|trash|(build|profile|overlay)-.+|(git|store)-[0-9a-f]+\.lock)(\.tickets)?",),
     "tmp": (_STAGED.pattern,),
     "trash": (ENTRY,),
-    "cache": (_CACHES,),
+    "reserve": (r"\d\d",),
+    "cache": (rf"{_CACHES}|{_HALF_WRITTEN}",),
 }
 _HOLDING = ("store", "overlays", "profiles", "sources", "tmp", "trash")
 """The folders that things are moved out of and removed from."""
 
-_FILES = re.compile(rf"registry\.json|registry\.json{_HALF_WRITTEN}|format|\.format\.\d+\.new")
+_FILES = re.compile(rf"registry\.json|format|{_HALF_WRITTEN}")
 _FOUND_IN_NEW_HOMES = re.compile(r"\..*|lost\+found|registry\.json.*")
 """What a fresh volume has, and what vllm-plugin-manager leaves: beside it a home may be made."""
-
-HOUR, DAY = 3600.0, 86400.0
 
 
 def is_home(layout: Layout) -> bool:
@@ -102,6 +102,14 @@ def _folders(layout: Layout) -> list[str]:
 
 
 def leftovers(layout: Layout) -> list[str]:
+    """Name what calls that have died left in tmp, and half-written files.
+
+    gc's lock must be held: who writes what has no flock of its own shares that.
+    """
+    return [*staged(layout), *halves.of_home(layout)]
+
+
+def staged(layout: Layout) -> list[str]:
     """Name what calls that have died left in tmp; what is not of our making there is nobody's to remove."""
     now = time.time()
     return [join(layout.tmp, name) for name in fs.names_in(layout.tmp) if is_left(join(layout.tmp, name), now)]
@@ -117,16 +125,12 @@ def is_left(path: str, now: float) -> bool:
     if not found:
         return False
     try:
-        held, age = fs.is_folder_held(path), now - os.lstat(path).st_mtime
+        held, age = flocks.is_held(path), now - os.lstat(path).st_mtime
     except OSError:
         return False
     if held is None:
-        return age > DAY and not _is_alive(found["pid"])
-    return not held and (age > HOUR or not _is_alive(found["pid"]))
-
-
-def _is_alive(pid: str) -> bool:
-    return not isdir("/proc/self") or isdir(f"/proc/{pid}")
+        return age > DAY and not is_alive(found["pid"])
+    return not held and (age > HOUR or not is_alive(found["pid"]))
 
 
 def belongings(layout: Layout) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from os.path import isdir, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, process
+from envbuilder import fs, gate, process, space
 from envbuilder.errors import BuildError, CommandFailed, PackageError, SourceError, VpmError
 from envbuilder.lock import LockedPackage, single
 
@@ -34,16 +34,26 @@ _MENDED = (
     (re.compile(r"Files (?P<names>.*) are listed in `RECORD` but missing"), "{} of its RECORD is missing"),
     (re.compile(r"Files (?P<names>.*) are in the wheel archive .*missing from `RECORD`"), "{} is not in its RECORD"),
 )
+_TORN = re.compile(r"cache entry|reading marker|failed to fill whole buffer")
+"""What uv says of a cache that a power cut tore: it brings nothing to the disk."""
 _HINT_NOT_ISOLATED = "with `build_isolation: false` the base must have everything that its build requires"
 
 
 def install_locked(
-    package: LockedPackage, prefix: str, *, base: Base, uv: Uv, scratch: str, build_isolation: bool
+    package: LockedPackage,
+    prefix: str,
+    *,
+    base: Base,
+    uv: Uv,
+    scratch: str,
+    build_isolation: bool,
+    most_written: int | None = None,
 ) -> None:
     """Install the one locked package into `prefix`, from uv's cache or the network; hashes are required.
 
-    Raise `SourceError` for a file that cannot be had, `BuildError` for an sdist that does not build and
-    `PackageError` for a file that is not the one that was locked, or that uv had to mend.
+    `most_written` is how many bytes that may take. Raise `SourceError` for a file that cannot be had, `BuildError` for
+    an sdist that does not build and `PackageError` for a file that is not the one that was locked, that holds more
+    than it says, or that uv had to mend.
     """
     fs.make_dirs(scratch)
     lock = join(scratch, f"pylock.{package.name}.toml")
@@ -55,7 +65,9 @@ def install_locked(
         ["pip", "install", "--no-deps", "--prefix", prefix, "--link-mode", "copy"],
         ["--python", python, *isolation, "--requirements", lock],
         cwd=scratch,
+        most_written=most_written,
     )
+    gate.require_bounded(result, package.name)
     if result.code:
         raise _failure(package, result, isolated=not isolation)
     mended = tuple(_mended(result.stderr))
@@ -69,14 +81,20 @@ def forget(package: LockedPackage, *, uv: Uv, scratch: str) -> None:
 
 
 def install_wheel(wheel: str, prefix: str, *, base: Base, uv: Uv, scratch: str, plugin: str) -> None:
-    """Install a wheel file into `prefix`; its unpacked content does not stay in uv's cache."""
+    """Install a wheel file into `prefix`; its unpacked content does not stay in uv's cache.
+
+    Raise `PackageError` for one that must not be unpacked.
+    """
     fs.make_dirs(scratch)
+    most_written = gate.examine_file(wheel, package=plugin)
     result = _run(
         uv,
         ["pip", "install", "--no-deps", "--no-index", "--offline", "--no-cache"],
         ["--prefix", prefix, "--link-mode", "copy", "--python", base.python, "--", wheel],
         cwd=scratch,
+        most_written=most_written,
     )
+    gate.require_bounded(result, plugin)
     if result.code:
         raise PackageError(package=plugin, problems=tuple(_said(result).splitlines()))
 
@@ -109,17 +127,19 @@ def compile_tree(lib: str, *, base: Base) -> None:
     """
     if not isdir(lib):
         return
-    flags = ["-q", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", lib]
+    flags = ["-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", lib]
     command = [base.python, "-I", "-S", "-B", "-W", "ignore", "-m", "compileall", *flags, lib]
     result = process.run(command, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, timeout=TIMEOUT)
+    if result.code:
+        space.require_nothing_refused(result.output, lib)
     if result.code not in (0, 1):
         raise CommandFailed(command=tuple(command), code=result.code, output=result.output)
 
 
-def _run(uv: Uv, *arguments: Sequence[str], cwd: str) -> Result:
+def _run(uv: Uv, *arguments: Sequence[str], cwd: str, most_written: int | None = None) -> Result:
     variables = {**uv.variables, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0", "RUST_LOG": _TELLING}
     command = [argument for part in arguments for argument in part]
-    return replace(uv, variables=variables).run(command, cwd=cwd, timeout=TIMEOUT)
+    return replace(uv, variables=variables).run(command, cwd=cwd, timeout=TIMEOUT, most_written=most_written)
 
 
 def _python_to_build_with(base: Base, uv: Uv, scratch: str, *, isolated: bool) -> tuple[str, list[str]]:
@@ -152,7 +172,7 @@ def _failure(package: LockedPackage, result: Result, *, isolated: bool) -> VpmEr
     named = package.plugin or package.name
     if "Network connectivity is disabled" in said:
         return SourceError(((named, f"`{file_name(package)}` is missing, and the network is off"),))
-    if "Hash mismatch" in said or "Size mismatch" in said:
+    if "Hash mismatch" in said or "Size mismatch" in said or _TORN.search(said):
         return PackageError(package=package.name, problems=tuple(said.splitlines()))
     if "Failed to build" in said or "build backend" in said:
         hint = None if isolated else _HINT_NOT_ISOLATED

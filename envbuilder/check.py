@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, lockfile
+from envbuilder import flocks, lockfile, policing
 from envbuilder.assembly import assemble
 from envbuilder.base import describe
 from envbuilder.errors import ConfigError, HomeError, ResolutionError, SeveralErrors, UsageError, VpmError
@@ -90,7 +90,7 @@ def _checked(options: Options, env: Environment, request: Request, report: Repor
         with lodged(found) as at:
             base = describe(found.interpreter, at.layout, env, engine=config.engine)
             report.note(f"checking {base.label}")
-            with fs.locked(at.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
+            with flocks.locked(at.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
                 assembled = assemble(_job(at, config, base, profile_of(found, base), request, report))
             kept = at.layout.home == found.layout.home
     except (ConfigError, HomeError, UsageError):
@@ -104,16 +104,19 @@ def _checked(options: Options, env: Environment, request: Request, report: Repor
 
 def _job(found: Scope, config: Config, base: Base, profile: Profile, request: Request, report: Reporter) -> Job:
     lock, lock_file = lockfile.previous(config, base, profile)
+    policies = policing.in_force(config, base, found.env)
+    only = policing.wheels_only(policies)
     return Job(
         config=config,
         base=base,
         layout=found.layout._replace(stores=lenders(config.stores, found.layout, report)),
         env=found.env,
-        uv=lambda: configure(config, found.env, found.layout, offline=request.offline),
+        uv=lambda: configure(config, found.env, found.layout, offline=request.offline, wheels_only=only),
         request=request,
         previous=lock,
         lock_file=lock_file,
         report=report,
+        policies=policies,
     )
 
 

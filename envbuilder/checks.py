@@ -36,7 +36,13 @@ def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...
         for part in parts
     )
     with job.report.stage("auditing", minor=True):
-        found = audit(subjects, job.base, ignored=lock.ignored, variables=job.env.variables)
+        found = audit(
+            subjects,
+            job.base,
+            ignored=lock.ignored,
+            variables=job.env.variables,
+            startup_allowed=job.config.startup_code,
+        )
     findings = accepting(found, accepts(job.config, lock))
     refusing = {finding.package for finding in refused(findings)}
     if refusing:

@@ -13,7 +13,7 @@ from envbuilder import __version__
 from envbuilder.arguments import Call
 from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, Verb, run_of
 from envbuilder.console import Console, plain
-from envbuilder.errors import SystemRefusal, UsageError, VpmError
+from envbuilder.errors import UsageError, VpmError
 from envbuilder.paths import environment
 from envbuilder.profile import is_told
 from envbuilder.scope import Options, home
@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        return _show_error(SystemRefusal.of(error), words, console)
+        from envbuilder.space import refusal  # only a failure pays for it
+
+        return _show_error(refusal(error), words, console)
     except KeyboardInterrupt:
         console.say("interrupted; nothing was switched")
         return INTERRUPTED

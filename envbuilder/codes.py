@@ -31,6 +31,12 @@ CODES = {
         # what runs by itself
         Code("startup-code", (WARNING,), "a package has a start-up file, which engine processes do not run"),
         Code(
+            "startup-code-unallowed",
+            (ERROR,),
+            "a package has a start-up file, and the config does not allow it",
+            "`startup_code:` is the key that names the packages which may have such",
+        ),
+        Code(
             "site-module",
             (ERROR,),
             "a package has a `sitecustomize` or `usercustomize`",

@@ -66,7 +66,7 @@ VERBS = {
         Verb("keep", KEEP, "keep", "let gc spare generation N, whatever happens"),
         Verb("unkeep", KEEP, "keep", "take the mark of `keep` away"),
         Verb("gc", KEEP, "keep", "free the space of sets that nothing needs"),
-        Verb("verify", KEEP, "keep", "recompute every key and look at every link"),
+        Verb("verify", KEEP, "keep", "find what is damaged, and repair it from its source"),
         Verb("uninstall", KEEP, "keep", "remove hook and home, and say what is left"),
     )
 }
@@ -111,7 +111,7 @@ WAYS = {
     "install": "`vpm-env add NAME` puts a plugin into plugins.yaml, and `vpm-env build` makes the set",
     "lock": "`vpm-env build` writes the lock, `vpm-env build --locked` checks it",
     "plan": "`vpm-env build --dry-run` shows what a build would change",
-    "repair": "`vpm-env verify` says what is damaged, `vpm-env build --force` makes the set again",
+    "repair": "`vpm-env verify` says what is damaged, `vpm-env verify --repair` has it again",
     "shell-hook": _TO_ACTIVATE,
     "wipe-history": "`vpm-env gc --older-than 30d` frees what was not current for 30 days; the records stay",
 }

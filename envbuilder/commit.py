@@ -204,6 +204,8 @@ def _record(profile: Profile, draft: Draft) -> Generation:
         left_out=manifest.left_out,
         reason="build --force" if manifest.failed else "build",
     )
-    added = profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock)
-    registry.keep(profile, added, manifest)
-    return added
+
+    def beside(numbered: Generation) -> None:
+        registry.keep(profile, numbered, manifest)
+
+    return profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock, beside=beside)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from envbuilder.revision import Revision
 
 _BASE = {"prefix": "prefix", "engine": "engine", "engine_version": "engine version", "python": "python"}
-_NO_SETTINGS = frozenset({"file", "sha256", "plugins", "notes", "digest"})
+_NO_SETTINGS = frozenset({"file", "sha256", "plugins", "notes", "digest", "policy", "places"})
 """Fields of a config that are not what somebody wrote at its top."""
 
 

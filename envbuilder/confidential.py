@@ -15,7 +15,7 @@ _ENDS = ("KEY", "KEYS", "TOKEN", "SECRET", "SECRETS", "PASSWORD", "PASSWORDS", "
 
 def secrets_of(command: Sequence[str], variables: Mapping[str, str]) -> list[str]:
     """Return the values of a command's options and of variables whose names say that they are secret."""
-    named = [*variables.items(), *_options(command)]
+    named = [*variables.items(), *options_of(command)]
     return [value for name, value in named if len(value) >= _SHORTEST and is_secret(name, value)]
 
 
@@ -27,7 +27,7 @@ def is_secret(name: str, value: str) -> bool:
     return not _ANYWHERE.isdisjoint(words) or any(word.endswith(_ENDS) for word in words)
 
 
-def _options(command: Sequence[str]) -> Iterator[tuple[str, str]]:
+def options_of(command: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield name and value of every long option: `--name=value`, or `--name value`."""
     for at, word in enumerate(command):
         name, equals, value = word.partition("=")

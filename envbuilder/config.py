@@ -7,6 +7,7 @@ from os.path import abspath
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import config_values as values
+from envbuilder import contents
 from envbuilder.config_entry import Git, Local, Plugin, PyPI, plugin_of
 from envbuilder.config_fields import Fields, items
 from envbuilder.digest import sha256_bytes, sha256_of
@@ -15,10 +16,15 @@ from envbuilder.engines import ENGINES, GENERIC
 from envbuilder.errors import ConfigError, Place, Problem
 from envbuilder.names import normalized
 from envbuilder.paths import find_config
+from envbuilder.policy import policy_of
+from envbuilder.process import without_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from envbuilder.amounts import Amount
     from envbuilder.paths import Environment
+    from envbuilder.policy import Policy
 
 __all__ = ["Config", "Git", "Local", "Plugin", "PyPI", "content_of", "find", "of_content", "read"]
 
@@ -39,10 +45,12 @@ TOP_KEYS = (
     "find_links",
     "stores",
     "override",
+    "startup_code",
     "exclude_newer",
     "min_free",
     "auto",
     "probe",
+    "policy",
     *_COMMAND_KEYS,
 )
 
@@ -53,11 +61,12 @@ class Config:
 
     `file` is its absolute path, `sha256` the digest of its bytes. `index` are the indexes to ask in this order (empty:
     uv's and pip's settings), `find_links` folders (absolute) and URLs, `stores` other homes (absolute) whose packages
-    are linked to, `override` normalized names of packages that may shadow the base, `exclude_newer` a moment or an age
+    are linked to, `override` normalized names of packages that may shadow the base,
+    `startup_code` of those that may have start-up files, `exclude_newer` a moment or an age
     of what to look at, `min_free` how much of the home's file system a build leaves free, `auto` whether an engine's
     start may build, `probe` what is done with entry points before a switch (one of `PROBES`), `on_build` and
-    `on_switch` commands to run afterwards. `plugins` has the disabled ones too. `notes` are what the reader of the file
-    should hear once.
+    `on_switch` commands to run afterwards, `policy` what may be built. `plugins` has the disabled ones too. `notes`
+    are what the reader of the file should hear once, `places` says where a word of a list stands, by key and word.
     """
 
     file: str
@@ -70,16 +79,20 @@ class Config:
     find_links: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
+    startup_code: tuple[str, ...] = ()
     exclude_newer: str | None = None
     min_free: Amount | None = None
     auto: bool = True
     probe: str = PROBES[0]
     on_build: str | None = None
     on_switch: str | None = None
+    policy: Policy | None = None
     notes: tuple[str, ...] = ()
+    places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False, repr=False)
     digest: str = field(init=False)
     """Names what is asked for: 64 hex digits over all that can change the answer, and nothing else.
 
+    A credential does not count: who knows the rest could try one after the other.
     Comments, the order of keys and of plugins, disabled plugins and the file's own path do not count.
     """
 
@@ -87,6 +100,10 @@ class Config:
     def enabled(self) -> tuple[Plugin, ...]:
         """The plugins that are not switched off."""
         return tuple(plugin for plugin in self.plugins if plugin.enabled)
+
+    def place_of(self, key: str, word: str) -> Place:
+        """Tell where a word of a list at the top stands."""
+        return self.places.get((key, word), Place(self.file))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "digest", self._digest())
@@ -96,9 +113,9 @@ class Config:
             {
                 "base": self.base,
                 "engine": self.engine,
-                "find_links": self.find_links,
+                "find_links": [without_credentials(link) for link in self.find_links],
                 "format": FORMAT,
-                "index": self.index,
+                "index": [without_credentials(url) for url in self.index],
                 "override": self.override,
                 "plugins": [_record(plugin) for plugin in sorted(self.enabled, key=lambda plugin: plugin.name)],
                 "profile": self.profile,
@@ -133,8 +150,7 @@ def of_content(content: bytes, *, file: str, env: Environment) -> Config:
 def content_of(file: str) -> bytes:
     """Return a config's bytes, but not many more than it may have; raise `ConfigError` where it cannot be read."""
     try:
-        with open(file, "rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+        return contents.start_of(file, MAX_BYTES + 1)
     except FileNotFoundError:
         hint = "`vpm-env init` writes one; `--config` or `$VPM_ENV_CONFIG` names another"
         raise ConfigError((Problem(Place(file), "", "there is no such file"),), hint=hint) from None
@@ -149,6 +165,12 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
     entries = _entries(top)
     plugins = tuple(plugin for plugin in (plugin_of(entry, folder) for entry in entries) if plugin)
     _check_unique(entries)
+    lists = {
+        "index": top.placed("index", values.index_url),
+        "find_links": top.placed("find_links", folder.find_links),
+        "override": top.placed("override", values.package_name),
+        "startup_code": top.placed("startup_code", values.package_name),
+    }
     return Config(
         file=file,
         sha256=sha256,
@@ -156,18 +178,28 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
         engine=top.choice("engine", ENGINE_NAMES),
         base=top.text("base", folder.absolute),
         profile=top.text("profile", values.profile_name),
-        index=top.texts("index", values.index_url),
-        find_links=top.texts("find_links", folder.find_links),
+        index=tuple(lists["index"]),
+        find_links=tuple(lists["find_links"]),
         stores=top.texts("stores", folder.absolute),
-        override=top.names("override"),
+        override=tuple(sorted(lists["override"])),
+        startup_code=tuple(sorted(lists["startup_code"])),
         exclude_newer=top.text("exclude_newer", values.exclude_newer),
         min_free=top.text("min_free", values.min_free),
         auto=top.boolean("auto", default=True),
         probe=top.choice("probe", PROBES) or PROBES[0],
         on_build=top.text("on_build", values.command),
         on_switch=top.text("on_switch", values.command),
+        policy=_policy(top, file),
         notes=_notes(entries),
+        places={(key, word): place for key, listed in lists.items() for word, place in listed.items()},
     )
+
+
+def _policy(top: Fields, file: str) -> Policy | None:
+    fields = top.below("policy")
+    if fields is None and top.has_key("policy"):
+        top.complain("policy", "must hold keys such as `sources:`")
+    return policy_of(fields, file) if fields else None
 
 
 def _entries(top: Fields) -> tuple[Fields, ...]:
@@ -219,5 +251,8 @@ def _is_enabled(entry: Fields) -> bool:
 def _record(plugin: Plugin) -> dict[str, Any]:
     """Return what counts of a plugin, as plain data."""
     record = {name: getattr(plugin, name) for name in plugin.__slots__ if name not in _NOT_ASKED_FOR}
+    record["index"] = without_credentials(plugin.index) if plugin.index else None
     source = {name: getattr(plugin.source, name) for name in plugin.source.__slots__}
+    if isinstance(plugin.source, Git):
+        source["url"] = without_credentials(plugin.source.url)
     return {**record, "source": {"kind": type(plugin.source).__name__.lower(), **source}}

@@ -110,13 +110,21 @@ class Fields:
 
     def texts(self, name: str, check: Callable[[str], str]) -> tuple[str, ...]:
         """Return what `check` makes of each text of a list, without repeats; one text alone is a list of one."""
+        return tuple(self.placed(name, check))
+
+    def placed(self, name: str, check: Callable[[str], str]) -> dict[str, Place]:
+        """Do the same, and tell where each text stands."""
         node = self.mapping.values.get(name)
         if isinstance(node, Scalar) and not _is_absent(node):
             pairs: tuple[tuple[str, Node], ...] = ((self._path(name), node),)
         else:
             pairs = items(self, name)
-        found = (self._checked(item, key, check) for key, item in pairs)
-        return tuple(dict.fromkeys(text for text in found if text is not None))
+        found: dict[str, Place] = {}
+        for key, item in pairs:
+            text = self._checked(item, key, check)
+            if text is not None:
+                found.setdefault(text, item.place)
+        return found
 
     def names(self, name: str) -> tuple[str, ...]:
         """Return the normalized names of a list, sorted: their order has no meaning."""

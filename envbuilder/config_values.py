@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from difflib import get_close_matches
 from os.path import dirname, isabs, join, normpath
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,18 +16,23 @@ from urllib.parse import urlsplit
 
 from envbuilder.amounts import Amount, amount
 from envbuilder.codes import CODES
+from envbuilder.confidential import is_secret, options_of
 from envbuilder.document import shown
 from envbuilder.moments import checked
 from envbuilder.names import is_name, normalized
 from envbuilder.process import without_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from envbuilder.paths import Environment
 
 INDEX_SCHEMES = ("https", "http", "file")
 GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
 MAX_CLAUSES = 16
 
+_AUTHORIZATION = re.compile(r"(?:\bauthorization:\s*(?:\w+\s+)?|\bbearer\s+)([^\s'\"]+)", re.IGNORECASE)
+_CHARACTERS = {" ": "space", "\t": "tab", "\n": "line break", "\r": "line break"}
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _SCP_LIKE = re.compile(r"[A-Za-z0-9_][\w.+-]*@[A-Za-z0-9_][\w.-]*:(?![:/]/)[^\s:-]\S*", re.ASCII)
 _GROUP = re.compile(r"[\w-]+(?:\.[\w-]+)*")
@@ -167,9 +173,15 @@ def git_url(text: str) -> str:
         return text
     if text.startswith((".", "~")):
         raise ValueError("must be an absolute path or a URL, for it is also written to the lock")
-    _check_url(text, GIT_SCHEMES)
     if "#" in text or re.search(r"\.git@", text):
         raise ValueError("holds more than the repository; write `ref` and `subdirectory` as keys of their own")
+    _check_url(text, GIT_SCHEMES)
+    for name in _VARIABLE.findall(text.partition("://")[2].rpartition("@")[2]):
+        if is_secret(name[2:-1], ""):
+            raise ValueError(
+                f"has `{name}` behind the host, which git shows to every user of the machine; "
+                f"write it as `https://user:{name}@host/`"
+            )
     return text
 
 
@@ -177,8 +189,13 @@ def _check_url(text: str, schemes: tuple[str, ...]) -> None:
     filled = _VARIABLE.sub("1", text)
     if "${" in filled:
         raise ValueError("holds a `${` that no `NAME}` follows")
-    if re.search(r"\s", text):
-        raise ValueError("holds a space; write it as `%20`")
+    if found := re.search(r"[\s'\"<>\\^`{|}]", filled):
+        raise ValueError(f"holds a {_CHARACTERS.get(found[0], found[0])}; write it as `%{ord(found[0]):02X}`")
+    if "?" in filled or "#" in filled:
+        raise ValueError(
+            "holds a `?` or `#`; a credential goes before the host (`https://user:${NAME}@host/`), "
+            "and in a password these are `%3F` and `%23`"
+        )
     if _VARIABLE.match(text):
         return
     allowed = ", ".join(f"`{scheme}://`" for scheme in schemes)
@@ -202,6 +219,8 @@ def _check_host(url: str, scheme: str) -> None:
         raise ValueError("is a URL without a host")
     if host.startswith("-"):
         raise ValueError("names a host that begins with `-`, as an option would")
+    if parts.netloc.count("@") > 1:
+        raise ValueError("holds an `@` in the user or the password; write it as `%40`")
 
 
 def git_ref(text: str) -> str:
@@ -239,9 +258,23 @@ def finding(text: str) -> str:
 def command(text: str) -> str:
     """Check a command for the shell; a credential in it would be kept with every generation."""
     with_braces = re.sub(r"\$(\w+)", r"${\1}", text)
-    if without_credentials(with_braces) != with_braces:
+    if without_credentials(with_braces) != with_braces or any(_literal_secrets(text)):
         raise ValueError("holds a credential; let the command take it from a variable or a file")
     return text
+
+
+def _literal_secrets(text: str) -> Iterator[str]:
+    """Yield what a command for the shell holds of secrets themselves: values of options and variables, headers."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    settings = (word.partition("=") for word in words if re.match(r"\w+=", word))
+    named = [(name, value) for name, _, value in settings]
+    for name, value in (*named, *options_of(words)):
+        if is_secret(name, value) and not value.startswith(("$", "/", "@")) and value:
+            yield value
+    yield from (found[1] for found in _AUTHORIZATION.finditer(text) if not found[1].startswith("$"))
 
 
 def min_free(text: str) -> Amount:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from envbuilder import lock, process, startup, store, uv
 from envbuilder import profile as profiles
 from envbuilder.allowed import listed_in
-from envbuilder.errors import ConfigError, LockError, UsageError
+from envbuilder.errors import ConfigError, LockError, PolicyError, UsageError, VpmError
 from envbuilder.health import ERROR, WARNING, Answer, NotApplicable, Trouble
 from envbuilder.paths import lock_name
 from envbuilder.planning import counted
+from envbuilder.policing import in_force
 from envbuilder.subject import import_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from envbuilder.config import Config
     from envbuilder.health import Situation
 
 OLDEST_UV = (0, 9)
@@ -49,7 +51,25 @@ def check_config(situation: Situation) -> Answer:
     disabled = len(config.plugins) - len(config.enabled)
     off = f", {disabled} disabled" if disabled else ""
     said = f"`{config.file}`: {counted(len(config.enabled), 'plugin')}{off}"
-    return Answer(said=said, troubles=tuple(_of_lock(config.file)), facts=config.notes)
+    troubles = (*_of_lock(config.file), *_of_policies(situation, config))
+    return Answer(said=said, troubles=troubles, facts=config.notes)
+
+
+def _of_policies(situation: Situation, config: Config) -> Iterator[Trouble]:
+    """Tell what a build would be refused for."""
+    try:
+        if situation.base:
+            in_force(config, situation.base, situation.env)
+    except (ConfigError, PolicyError) as error:
+        for line in error.message.splitlines():
+            yield Trouble(
+                what=line,
+                why="no build gets past it; what is current stays so",
+                way_forward=error.hint or "see the policy at that place",
+                severity=ERROR,
+            )
+    except VpmError:
+        pass  # the checks of indexes tell it
 
 
 def _of_lock(config_file: str) -> Iterator[Trouble]:

@@ -7,7 +7,8 @@ import sys
 from os.path import exists, islink, join, samefile
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, process
+from envbuilder import flocks, fs, process
+from envbuilder.errors import NoLocks
 from envbuilder.health import ERROR, WARNING, Answer, Trouble
 from envbuilder.ledger import shares
 from envbuilder.mounts import mount_of
@@ -32,6 +33,11 @@ for mode in (fcntl.LOCK_SH, fcntl.LOCK_EX):
 _HAD, _REFUSED = "had", "refused"
 _LOCKS_WHY = "two builds, or gc and a running engine, would not keep out of each other's way"
 _LOCKS_WAY = "put the home on a file system with working flock (a local one, or NFS 4), or use it one call at a time"
+_NO_LOCKS_WHY = (
+    "engines cannot say which set they use, so gc takes nothing; builds and switches keep out of each other's way by "
+    "files in `flocks`, which a file system that several machines share may show too late"
+)
+_NO_LOCKS_WAY = "put the home, which may be moved as it is, on a file system with working flock"
 _SCARCE, _VERY_SCARCE = 1 << 30, 100 << 20
 """Bytes: below the first a build of some size may fail, below the second any."""
 
@@ -41,10 +47,9 @@ def check_locks(situation: Situation) -> Answer:
     layout = situation.need_writable_home()
     mount = mount_of(layout.home)
     kind = mount.kind if mount else "unknown"
-    try:
-        wrong = _attempts(layout, situation)
-    except OSError as error:
-        wrong = f"flock is refused: {error.strerror}"
+    if refused := _refused(layout):
+        return Answer(said=f"there are none ({kind})", troubles=(refused,))
+    wrong = _attempts(layout, situation)
     if wrong:
         what = f"locks do not hold on `{layout.home}` ({kind}): {wrong}"
         trouble = Trouble(what=what, why=_LOCKS_WHY, way_forward=_LOCKS_WAY, severity=ERROR)
@@ -54,7 +59,21 @@ def check_locks(situation: Situation) -> Answer:
         trouble = Trouble(what=what, why=_LOCKS_WHY, way_forward="mount it without `nolock` and `local_lock`")
         return Answer(said="they hold on this machine only", troubles=(trouble,))
     remote = "; between machines it was not tried" if mount and mount.is_remote else ""
-    return Answer(said=f"they hold between two processes ({kind}){remote}")
+    layered = "; who uses the layers below this mount does not see them" if kind == "overlay" else ""
+    return Answer(said=f"they hold between two processes ({kind}){remote}{layered}")
+
+
+def _refused(layout: Layout) -> Trouble | None:
+    """Try a lock that has no second: whether there are any."""
+    fs.make_dirs(layout.tmp)
+    with fs.staging(layout.tmp) as folder:
+        fs.write_plain(join(folder, "lock"), b"")
+        try:
+            flocks.require_locks(join(folder, "lock"))
+        except NoLocks as error:
+            what = f"files in `{layout.home}` cannot be locked: {error.why}"
+            return Trouble(what=what, why=_NO_LOCKS_WHY, way_forward=_NO_LOCKS_WAY, severity=ERROR)
+    return None
 
 
 def _attempts(layout: Layout, situation: Situation) -> str:
@@ -62,9 +81,9 @@ def _attempts(layout: Layout, situation: Situation) -> str:
     fs.make_dirs(layout.tmp)
     with fs.staging(layout.tmp) as folder:
         lock = join(folder, "lock")
-        with fs.locked(lock, wait=0):
+        with flocks.locked(lock, wait=0):
             alone = _child(lock, situation)
-        with fs.locked(lock, wait=0, shared=True):
+        with flocks.locked(lock, wait=0, shared=True):
             shared = _child(lock, situation)
         free = _child(lock, situation)
     if _HAD in alone:

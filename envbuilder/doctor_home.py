@@ -7,13 +7,13 @@ import stat
 from os.path import exists, isdir, isfile, islink, join, lexists
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, overlay, process, startup, store
-from envbuilder.belongings import leftovers
+from envbuilder import flocks, fs, overlay, process, startup, store
+from envbuilder.belongings import staged
 from envbuilder.health import ERROR, Answer, NotApplicable, Trouble
 from envbuilder.package import SHORT
 from envbuilder.paths import FORMAT
 from envbuilder.planning import counted
-from envbuilder.sweep import verify
+from envbuilder.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,13 +47,13 @@ def check_home(situation: Situation) -> Answer:
 
 
 def _left_behind(layout: Layout) -> Iterator[Trouble]:
-    left = leftovers(layout)
+    left = staged(layout)
     if not left:
         return
 
     def mend() -> str:
         # A build that is at work holds the same lock, and what it stages stays whatever is found out about it.
-        with fs.locked(layout.gc_lock, wait=0):
+        with flocks.locked(layout.gc_lock, wait=0):
             for path in left:
                 fs.remove_tree(path, within=layout.home)
         return f"removed {counted(len(left), 'left-over folder')} from `{layout.tmp}`"
@@ -270,7 +270,7 @@ def check_verify(situation: Situation) -> Answer:
         Trouble(
             what=f"{entry.kind} {entry.name}: {problem}",
             why="what is imported from there is not what was checked",
-            way_forward=_BUILD,
+            way_forward="run `vpm-env verify --repair`",
             severity=ERROR,
         )
         for entry in verified.damage

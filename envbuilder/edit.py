@@ -265,8 +265,10 @@ def _refusal(config: Config, number: int) -> ConfigError:
 def _meaning(config: Config) -> tuple[Any, ...]:
     """Return all that a config says, without places and bytes."""
     plugins = tuple(replace(plugin, place=Place("")) for plugin in config.plugins)
-    said = [getattr(config, field.name) for field in fields(config) if field.name not in ("sha256", "plugins")]
-    return (*said, plugins)
+    apart = ("sha256", "plugins", "policy", "places")
+    said = [getattr(config, field.name) for field in fields(config) if field.name not in apart]
+    rules = tuple((rule.key, rule.allowed) for rule in config.policy.rules) if config.policy else None
+    return (*said, rules, plugins)
 
 
 def _text(content: bytes) -> str:

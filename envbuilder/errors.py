@@ -4,6 +4,7 @@
     ├─ UsageError                 exit 2: the call's words do not fit together
     ├─ ChangesNeeded              exit 3: `--locked` and the lock would change
     ├─ ConfigError                every problem of a config file, each with its place
+    ├─ PolicyError                what a policy forbids, each with the rule's place and its own
     ├─ HomeError                  no home, a newer home, somebody else's home
     ├─ BaseError                  no base, or one that does not answer
     ├─ LockError                  a lock file that cannot be used
@@ -18,6 +19,8 @@
     ├─ FailedMeanwhile            what ended the build of somebody else that this one waited for
     ├─ Busy                       somebody else holds the lock
     ├─ CommandFailed              a child process that ended badly
+    ├─ SystemRefusal              what the operating system refused
+    │   └─ NoRoom                 no space, no inode, or no more of a quota
     └─ SeveralErrors              some of the above at once
 
 `message` follows uv's style: lower case, no final period, paths and commands in backticks. `hint` is the way forward.
@@ -48,6 +51,18 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.place}: `{self.key}`: {self.text}" if self.key else f"{self.place}: {self.text}"
+
+
+class Breach(NamedTuple):
+    """One thing that a policy forbids: where it stands, what it is, and the rule (`sdists: false`) with its place."""
+
+    place: Place
+    text: str
+    rule: str
+    rule_place: Place
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}; `{self.rule}` forbids it ({self.rule_place})"
 
 
 class Finding(NamedTuple):
@@ -139,6 +154,19 @@ class ConfigError(VpmError):
     @property
     def message(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
+
+
+class PolicyError(VpmError):
+    """Everything that the policies forbid of what was asked for."""
+
+    def __init__(self, breaches: tuple[Breach, ...]) -> None:
+        super().__init__(breaches)
+        self.breaches = breaches
+        self.hint = "no option, variable or config loosens a policy; each named rule has to be changed where it stands"
+
+    @property
+    def message(self) -> str:
+        return "\n".join(str(breach) for breach in self.breaches)
 
 
 class HomeError(VpmError):
@@ -305,6 +333,14 @@ class NoSuchGeneration(ProfileError):
     exit_code = 2
 
 
+_WAYS = {
+    5: "the disk, or what it hangs on, fails: the kernel's log (`dmesg`) says more",
+    24: "let this user have more files open: `ulimit -n` shows and sets how many",
+}
+"""By the number of the system's error: EIO, EMFILE."""
+_OTHER_USER = "run it as the owner of that file, or name another home with `--home` or `VPM_ENV_HOME`"
+
+
 class SystemRefusal(VpmError):
     """What the operating system refused: no permission, no space, a failing disk; `path` is "" where it names none."""
 
@@ -316,15 +352,52 @@ class SystemRefusal(VpmError):
 
     @classmethod
     def of(cls, error: OSError) -> SystemRefusal:
-        """Say what an `OSError` means to a user."""
+        """Say what an `OSError` means to a user; of two paths it is the one that was to be made that counts."""
         reason = (error.strerror or str(error) or type(error).__name__).lower()
-        hint = "run it as the owner of that file, or name another home with `--home` or `VPM_ENV_HOME`"
         forbidden = isinstance(error, PermissionError) or error.errno == 30  # EROFS
-        return cls(path=str(error.filename or ""), reason=reason, hint=hint if forbidden else None)
+        hint = _OTHER_USER if forbidden else _WAYS.get(error.errno or 0)
+        return cls(path=str(error.filename2 or error.filename or ""), reason=reason, hint=hint)
 
     @property
     def message(self) -> str:
         return f"`{self.path}`: {self.reason}" if self.path else self.reason
+
+
+class NoRoom(SystemRefusal):
+    """A file system on which there is too little room, or none left.
+
+    `folder` is where it is mounted; `needed`, `free` and `missing` count `unit`, `bytes` or `inodes`: `needed` and
+    `missing` are None where nobody can tell how much it would be; `of_quota` says that it is only this user who may not
+    have more. `path` is what could not be written, `cause` what
+    the system said to that, both "" where nothing was tried.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        folder: str,
+        unit: str,
+        needed: int | None,
+        free: int,
+        of_quota: bool = False,
+        path: str = "",
+        cause: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(path=path, reason=reason, hint=hint)
+        self.folder = folder
+        self.of_quota = of_quota
+        self.unit = unit
+        self.needed = needed
+        self.free = free
+        self.missing = None if needed is None else max(needed - free, 0)
+        self.cause = cause
+
+    @property
+    def message(self) -> str:
+        told = f"`{self.path}`: {self.cause}" if self.path else self.cause
+        return f"{self.reason}\n  {told}" if told else self.reason
 
 
 class BisectError(VpmError):
@@ -362,6 +435,20 @@ class Busy(VpmError):
     @property
     def message(self) -> str:
         return f"gave up after {self.waited:.0f} s: `{self.path}` is held by {self.holder}"
+
+
+class NoLocks(VpmError):
+    """A file system that has no locks, which `path` lies on; `why` is what it says."""
+
+    def __init__(self, *, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+        self.hint = "a home may be moved as it is: put it on a file system with working flock"
+
+    @property
+    def message(self) -> str:
+        return f"nobody can tell what is in use: `{self.path}` cannot be locked ({self.why})"
 
 
 class CommandFailed(VpmError):

@@ -40,10 +40,11 @@ def shared(profile: Profile, config: Config, *, since: float) -> Iterator[None]:
 
 
 def _known(file: str, config: Config, since: float) -> FailedMeanwhile | None:
+    """Return the failure that was noted since; one of the future was noted by a clock that was wrong."""
     try:
         with open(file, encoding="utf-8") as stream:
             record = json.load(stream)
-        is_news = record["ended"] >= since and record["config_sha256"] == config.sha256
+        is_news = since <= record["ended"] <= time.time() and record["config_sha256"] == config.sha256
         return FailedMeanwhile(str(record["message"]), hint=record["hint"]) if is_news else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

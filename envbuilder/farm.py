@@ -14,7 +14,7 @@ from os.path import join
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class Tree(NamedTuple):
@@ -22,13 +22,15 @@ class Tree(NamedTuple):
 
     `target` is relative to the home for a package in the store, absolute for an editable source. `physical` are
     directories, relative to `path`, that must stay real. `is_lent` says that the files are another home's: a further
-    name of one would keep it from being freed there, and would not follow when the package is had anew.
+    name of one would keep it from being freed there, and would not follow when the package is had anew. `listing` is
+    what must be there, directory → name → whether that is a directory; without it, what is there is looked up.
     """
 
     path: str
     target: str
     physical: frozenset[str] = frozenset()
     is_lent: bool = False
+    listing: Mapping[str, Mapping[str, bool]] | None = None
 
     @property
     def is_source(self) -> bool:
@@ -74,10 +76,13 @@ def plan(trees: Iterable[Tree], *, sources: Iterable[tuple[str, Tree]] = ()) -> 
 
 
 def _hold(held: dict[str, list[_Holder]], tree: Tree, path: str) -> None:
+    if tree.listing is not None:
+        for name, is_dir in tree.listing.get(path, {}).items():
+            held.setdefault(name, []).append(_Holder(tree=tree, path=join(path, name), is_dir=is_dir))
+        return
     with os.scandir(join(tree.path, path)) as entries:
         for entry in entries:
-            inner = f"{path}/{entry.name}" if path else entry.name
-            held.setdefault(entry.name, []).append(_Holder(tree=tree, path=inner, is_dir=entry.is_dir()))
+            held.setdefault(entry.name, []).append(_Holder(tree, join(path, entry.name), entry.is_dir()))
 
 
 def _merge(made: Plan, path: str, held: dict[str, list[_Holder]]) -> None:

@@ -1,4 +1,4 @@
-"""The one door to changing files: write whole, publish by rename, one switch, locks that say who holds them."""
+"""The one door to changing files: write whole, publish by rename, one switch; only `flocks` opens files beside it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,86 @@ import fcntl
 import json
 import os
 import stat
-import time
 from contextlib import contextmanager, suppress
 from os.path import basename, dirname, join
 
 from envbuilder import protocol
-from envbuilder.errors import Busy
-from envbuilder.paths import DEFAULT_WAIT
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import IO, Any
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any, ParamSpec, TypeVar
 
     StrPath = str | os.PathLike[str]
+    Given = ParamSpec("Given")
+    Made = TypeVar("Made")
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LONGEST_NOTE = 4096
-"""Bytes of a lock file: those who share a lock add a line each, and none is taken away before so many are there."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where there is no room: no block, no inode, or no more of either for this user."""
 
-TELL_AFTER = 2.0
-"""Seconds of waiting for a lock that people notice: then they are told, and again at growing intervals."""
+_RESERVES: list[str] = []
+"""Folders whose files may be given up for what this process writes, the innermost last."""
 
 
 class Disk(NamedTuple):
-    """A file system: bytes that this user may still write, and its size."""
+    """A file system: bytes that this user may still write, its size, and its inodes that are free.
+
+    The last are None where it makes them as they are needed. `device` tells one file system from another.
+    """
 
     free: int
     total: int
+    inodes: int | None = None
+    device: int = 0
 
 
 def disk_of(path: StrPath) -> Disk:
     """Look at the file system that `path` lies in."""
     found = os.statvfs(path)
-    return Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+    inodes = found.f_favail if found.f_files else None
+    return Disk(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize, inodes, os.stat(path).st_dev)
+
+
+@contextmanager
+def drawing_on(reserve: str) -> Iterator[None]:
+    """Let what finds no room meanwhile have that of the files in `reserve`, one after the other (see `reserve`)."""
+    _RESERVES.append(reserve)
+    try:
+        yield
+    finally:
+        _RESERVES.pop()
+
+
+def drawing(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Repeat a call that finds no room, as long as there is a reserve to draw on."""
+
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except OSError as error:
+                if error.errno not in FULL or not _drawn():
+                    raise
+
+    call.__doc__ = function.__doc__
+    return call
+
+
+def _drawn() -> bool:
+    """Give up a file of the reserve; tell whether there was one."""
+    if not _RESERVES:
+        return False
+    names = names_in(_RESERVES[-1])
+    if names:
+        os.unlink(join(_RESERVES[-1], names[-1]))
+    return bool(names)
+
+
+def named(error: OSError, path: StrPath) -> None:
+    """Let an error tell its path where the system does not: writing and syncing know a descriptor only."""
+    if not isinstance(error.filename, str) or not os.path.isabs(error.filename):
+        error.filename = os.fspath(path)
 
 
 def names_in(path: StrPath) -> list[str]:
@@ -59,6 +105,7 @@ def target_of(path: StrPath) -> str:
         return ""
 
 
+@drawing
 def make_dir(path: StrPath) -> None:
     """Make a directory in one that is there; it may be there already."""
     try:
@@ -76,6 +123,19 @@ def is_trusted(path: StrPath) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
+def led_away(*paths: str) -> str | None:
+    """Return the first of some paths that is a symlink of somebody else, neither root's nor this user's."""
+    for path in paths:
+        try:
+            status = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+            return path
+    return None
+
+
+@drawing
 def make_dirs(path: StrPath, *, mode: int = 0o755) -> None:
     """Make a directory and its parents; one that is there already is fine."""
     os.makedirs(path, mode=mode, exist_ok=True)
@@ -102,6 +162,7 @@ def shut_out_strangers(home: str) -> None:
     os.umask(before | (0o002 if is_shared or os.getegid() in (0, os.geteuid()) else 0o022))
 
 
+@drawing
 def write_atomic(
     path: StrPath, content: bytes, *, mode: int = 0o644, like: os.stat_result | None = None, synced: bool = True
 ) -> None:
@@ -110,24 +171,77 @@ def write_atomic(
     Its mode and its owner are those of `like`, where one is given. One that is not `synced` waits for no disk, and a
     power cut may tear it.
     """
-    temporary = join(dirname(os.fspath(path)), f".{basename(os.fspath(path))}.{os.getpid()}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    temporary = _beside(os.fspath(path))
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with open(descriptor, "wb") as stream:
+        try:
+            _take(descriptor)
             if like:
                 _liken(descriptor, like)
             protocol.writing(temporary)
-            stream.write(content)
-            if synced:
-                protocol.syncing(temporary)
-                stream.flush()
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
+            _fill_or_borrow(descriptor, temporary, content, synced=synced)
+            os.replace(temporary, path)
+        finally:
+            os.close(descriptor)
+    except BaseException as error:
         _unlink_quietly(temporary)
+        if isinstance(error, OSError):
+            named(error, path)
         raise
     if synced:
         sync_dir(dirname(os.fspath(path)))
+
+
+def _fill_or_borrow(descriptor: int, path: str, content: bytes, *, synced: bool) -> None:
+    """Fill a new file; if there is no room, have one of the reserve's in its place, whose blocks it has already.
+
+    To remove that one would not do where what becomes free is root's.
+    """
+    try:
+        _fill(descriptor, path, content, synced=synced)
+    except OSError as error:
+        if error.errno not in FULL or not _lent(path):
+            raise
+        borrowed = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            _liken(borrowed, os.fstat(descriptor))
+            _fill(borrowed, path, content, synced=synced)
+        finally:
+            os.close(borrowed)
+
+
+def _fill(descriptor: int, path: str, content: bytes, *, synced: bool = True) -> None:
+    """Let a file have this content and no more; what it has of blocks is written over."""
+    at = 0
+    while at < len(content):
+        at += os.pwrite(descriptor, content[at:], at)
+    if os.fstat(descriptor).st_size > len(content):
+        os.ftruncate(descriptor, len(content))
+    if synced:
+        protocol.syncing(path)
+        os.fsync(descriptor)
+
+
+def _lent(path: str) -> bool:
+    """Move a file of the reserve to `path`; tell whether there is one that this user may write to."""
+    names = names_in(_RESERVES[-1]) if _RESERVES else []
+    if not names or not os.access(join(_RESERVES[-1], names[-1]), os.W_OK):
+        return False
+    os.replace(join(_RESERVES[-1], names[-1]), path)
+    return True
+
+
+def _beside(path: str) -> str:
+    """Name what is to become `path`: for this process alone, whatever containers share the folder."""
+    return join(dirname(path), f".{basename(path)}.{os.getpid()}-{os.urandom(4).hex()}.new")
+
+
+def _take(descriptor: int) -> None:
+    """Say that a new file is being written; `is_held` tells whether that is so."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass  # not every file system has locks
 
 
 def rewrite(path: StrPath, content: bytes) -> None:
@@ -143,37 +257,21 @@ def rewrite(path: StrPath, content: bytes) -> None:
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, errno.EXDEV):
             raise
-        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-        with open(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_over(path, content)
 
 
-@contextmanager
-def folder_held(path: StrPath) -> Iterator[None]:
-    """Hold the flock of a folder itself, where its file system has such: nothing is left behind."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def is_folder_held(path: StrPath) -> bool | None:
-    """Tell whether somebody holds the flock of a real folder; None where its file system has none for folders."""
-    descriptor = os.open(path, _FOLDER | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return False
+def _write_over(path: StrPath, content: bytes) -> None:
+    """Write in place; if that fails, for want of room for instance, the old content is put back, which had room."""
+    with open(path, "r+b") as stream:
+        before = stream.read()
+        protocol.writing(os.fspath(path))
+        try:
+            _fill(stream.fileno(), os.fspath(path), content)
+        except OSError as error:
+            named(error, path)
+            with suppress(OSError):
+                _fill(stream.fileno(), os.fspath(path), before)
+            raise
 
 
 def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
@@ -181,12 +279,17 @@ def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), mode=mode)
 
 
+@drawing
 def write_plain(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
     """Write a file in place: for files in a tree that is not published yet."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    protocol.writing(os.fspath(path))
-    with open(descriptor, "wb") as stream:
-        stream.write(content)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        with open(descriptor, "wb") as stream:
+            protocol.writing(os.fspath(path))
+            stream.write(content)
+    except OSError as error:
+        named(error, path)
+        raise
 
 
 def append(path: StrPath, content: bytes) -> None:
@@ -196,10 +299,13 @@ def append(path: StrPath, content: bytes) -> None:
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path, flags, 0o644)
-    os.set_blocking(descriptor, True)
-    protocol.writing(os.fspath(path))
     try:
+        os.set_blocking(descriptor, True)
+        protocol.writing(os.fspath(path))
         os.write(descriptor, content)
+    except OSError as error:
+        named(error, path)
+        raise
     finally:
         os.close(descriptor)
 
@@ -212,13 +318,17 @@ def lead_nowhere(descriptors: Sequence[int]) -> None:
     os.close(nowhere)
 
 
+@drawing
 def replace_symlink(path: StrPath, target: str) -> None:
     """Point the symlink at `path` to `target` in one rename; no reader ever finds it missing."""
     path = os.fspath(path)
-    temporary = join(dirname(path), f".{basename(path)}.{os.getpid()}.new")
-    _unlink_quietly(temporary)
+    temporary = _beside(path)
     os.symlink(target, temporary)
-    os.replace(temporary, path)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        _unlink_quietly(temporary)
+        raise
     sync_dir(dirname(path))
 
 
@@ -241,6 +351,7 @@ def hard_link(source: str, path: str) -> None:
         os.symlink(os.path.relpath(source, dirname(path)), path)
 
 
+@drawing
 def rename(source: StrPath, target: StrPath) -> None:
     """Move within one file system, in one step."""
     os.rename(source, target)
@@ -291,6 +402,9 @@ def remove_tree(path: StrPath, *, within: StrPath | None = None) -> None:
         _remove_at(folder, name, is_folder=stat.S_ISDIR(os.lstat(name, dir_fd=folder).st_mode))
     except FileNotFoundError:
         pass
+    except OSError as error:
+        named(error, path if error.filename in (None, name) else join(path, "…", str(error.filename)))
+        raise
     finally:
         os.close(folder)
 
@@ -352,7 +466,11 @@ def _let_read(folder: int, name: str) -> None:
 
 
 def publish_dir(staged: StrPath, final: StrPath) -> bool:
-    """Move a finished tree to its final name; False, and the staged tree removed, if somebody else was first."""
+    """Bring a finished tree to the disk and move it to its final name, where it is found as a whole or not at all.
+
+    False, and the staged tree removed, if somebody else was first.
+    """
+    sync_tree(staged)
     try:
         os.rename(staged, final)
     except OSError as error:
@@ -365,14 +483,28 @@ def publish_dir(staged: StrPath, final: StrPath) -> bool:
 
 
 def sync_tree(path: StrPath) -> None:
-    """Bring a tree to the disk: one `syncfs` of its file system (0.02 s where an fsync of each file costs 1.1 s)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Bring a tree to the disk; raise `OSError` where the disk refuses."""
+    from envbuilder.syncing import bring_to_disk  # only what makes trees syncs them
+
     try:
         protocol.syncing(os.fspath(path))
-        if _syncfs(descriptor) != 0:
-            os.sync()
-    finally:
-        os.close(descriptor)
+        bring_to_disk(os.fspath(path))
+    except OSError as error:
+        named(error, path)
+        raise
+
+
+def sync_files(paths: Sequence[str]) -> None:
+    """Bring files that another program wrote to the disk, and the folders that they lie in."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            protocol.syncing(path)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for folder in sorted({dirname(path) for path in paths}):
+        sync_dir(folder)
 
 
 def sync_dir(path: StrPath) -> None:
@@ -381,6 +513,9 @@ def sync_dir(path: StrPath) -> None:
     try:
         protocol.syncing(os.fspath(path))
         os.fsync(descriptor)
+    except OSError as error:
+        named(error, path)
+        raise
     finally:
         os.close(descriptor)
 
@@ -389,19 +524,32 @@ def sync_dir(path: StrPath) -> None:
 def staging(parent: StrPath) -> Iterator[str]:
     """Lend an empty private directory (0700) below `parent`; whatever is left of it is removed.
 
-    Its flock is held meanwhile, where there is such, so `is_folder_held` tells one whose process has died.
+    Its flock is held meanwhile, where there is such, so `is_held` tells one whose process has died. What cannot
+    be removed is no reason to fail, and hides no other: gc removes it.
     """
     name = f"{os.getpid()}-{os.urandom(6).hex()}"
     path = join(os.fspath(parent), name)
-    os.makedirs(path, mode=0o700)
-    held = os.open(path, _FOLDER)
+    held = -1
     try:
+        os.makedirs(path, mode=0o700)
+        held = os.open(path, _FOLDER)
         with suppress(OSError):
             fcntl.flock(held, fcntl.LOCK_SH)
         yield path
     finally:
-        os.close(held)
-        remove_tree(path)
+        if held >= 0:
+            os.close(held)
+        remove_quietly(path)
+
+
+def remove_quietly(path: StrPath) -> None:
+    """Remove a tree as far as that can be had: a second time what a passing fault has left."""
+    for _ in range(2):
+        try:
+            remove_tree(path)
+        except OSError:
+            continue
+        break
 
 
 @contextmanager
@@ -416,81 +564,16 @@ def unnamed_file(folder: StrPath) -> Iterator[int]:
         os.close(descriptor)
 
 
-@contextmanager
-def locked(
-    path: StrPath,
-    *,
-    wait: float = DEFAULT_WAIT,
-    on_wait: Callable[[str, float], None] | None = None,
-    shared: bool = False,
-) -> Iterator[None]:
-    """Hold the flock on `path`, exclusive unless `shared`; the file is never unlinked and says who took it.
-
-    While somebody else has it, `on_wait(holder, seconds)` is called after 2, 4, 8 … seconds, in the end once a minute;
-    after `wait` seconds `Busy` is raised.
-    """
-    make_dirs(dirname(os.fspath(path)))
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    try:
-        _acquire(descriptor, os.fspath(path), fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait, on_wait)
-        if not shared or os.fstat(descriptor).st_size > _LONGEST_NOTE:
-            os.ftruncate(descriptor, 0)
-        os.write(descriptor, b"%d %d\n" % (os.getpid(), time.time()))
-        yield
-    finally:
-        os.close(descriptor)
+def fill(descriptor: int, blocks: Iterable[bytes]) -> int:
+    """Write blocks to an open file, one after the other; return how many bytes they had."""
+    return sum(_written_whole(descriptor, block) for block in blocks)
 
 
-def try_exclusive(path: StrPath) -> IO[str] | None:
-    """Take a lease file exclusively, without waiting: the open stream that holds it, or None if somebody uses it.
-
-    Of a file that this user may only read, the flock is all that is wanted.
-    """
-    try:
-        stream = open(_writable_or_not(path))  # noqa: SIM115 (the caller holds it)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        stream.close()
-        return None
-    return stream
-
-
-def _writable_or_not(path: StrPath) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks alone what may be written only
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _acquire(descriptor: int, path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
-    started, telling = time.monotonic(), TELL_AFTER
-    while True:
-        try:
-            return fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waited = time.monotonic() - started
-        if waited >= wait or (on_wait and waited >= telling):
-            from envbuilder.holders import holders  # as a rule nobody waits
-
-            if on_wait and waited >= telling:
-                telling += min(telling, 60.0)
-                on_wait(holders(path), waited)
-            if waited >= wait:
-                raise Busy(path=path, holder=holders(path), waited=waited)
-        time.sleep(0.02)
-
-
-def _syncfs(descriptor: int) -> int:
-    """Call syncfs(2); non-zero where the platform lacks it."""
-    import ctypes  # 4 ms that only a build pays
-
-    call = getattr(ctypes.CDLL(None), "syncfs", None)
-    return int(call(descriptor)) if call else -1
+def _written_whole(descriptor: int, block: bytes) -> int:
+    at = 0
+    while at < len(block):
+        at += os.write(descriptor, block[at:])
+    return at
 
 
 def _liken(descriptor: int, like: os.stat_result) -> None:
@@ -506,11 +589,3 @@ def _unlink_quietly(path: str) -> None:
         os.unlink(path)
     except OSError:
         pass
-
-
-def hold_lease(path: StrPath) -> int:
-    """Take the shared flock on a lease file and keep it over `exec`: the descriptor is inherited, and never closed."""
-    descriptor = os.open(path, os.O_RDONLY)
-    os.set_inheritable(descriptor, True)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-    return descriptor

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
+from envbuilder import fs
 from envbuilder import profile as profiles
+from envbuilder.errors import ProfileError
 from envbuilder.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -59,8 +62,8 @@ def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
     """Say which generations of a profile stay, and why: number → reason."""
     known = profiles.generations(profile)
     reasons: dict[int, str] = {}
-    recent = _current_since(profile, now - DAY)
-    asked = _current_since(profile, now - policy.older_than) if policy.older_than is not None else set()
+    recent = _current_since(profile, now - DAY, now)
+    asked = _current_since(profile, now - policy.older_than, now) if policy.older_than is not None else set()
     if policy.older_than is not None:
         asked |= {generation.number for generation in known if _age(generation, now) < policy.older_than}
     newest = known[-policy.keep :] if policy.keep else []
@@ -80,9 +83,13 @@ def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
 
 
 def doomed(layout: Layout, policy: Policy, *, now: float) -> list[Doomed]:
-    """List the generations whose overlays may go, profile by profile."""
+    """List the generations whose overlays may go, profile by profile.
+
+    Raise `ProfileError` for a profile that has lost what leads to its current set: what is needed is not known then.
+    """
     found: list[Doomed] = []
     for profile in profiles.all_profiles(layout):
+        _require_current(profile)
         stay, until = spared(profile, policy, now=now), _until(profile, now)
         found.extend(
             Doomed(profile=profile, generation=generation, until=until.get(generation.number))
@@ -90,6 +97,18 @@ def doomed(layout: Layout, policy: Policy, *, now: float) -> list[Doomed]:
             if generation.number not in stay and os.path.lexists(profile.pointer(generation.number))
         )
     return found
+
+
+def _require_current(profile: Profile) -> None:
+    number = profiles.current(profile)
+    if number is None:
+        return
+    lost = [path for path in (profile.pointer(number), profile.file(number, "json")) if not os.path.lexists(path)]
+    if lost:
+        raise ProfileError(
+            f"the profile `{profile.name}` is damaged: `{lost[0]}` is gone, which leads to its current set",
+            hint="run `vpm-env verify --repair`; nothing was collected",
+        )
 
 
 def least_recent_first(going: Iterable[Doomed], *, now: float) -> list[Doomed]:
@@ -112,6 +131,16 @@ def live_overlays(layout: Layout, gone: Iterable[Doomed]) -> set[tuple[str, str]
     }
 
 
+def pointed(layout: Layout) -> set[tuple[str, str]]:
+    """Name the overlays, `(base key, digest)`, that a link of a profile points to, whatever its record says."""
+    found: set[tuple[str, str]] = set()
+    for profile in profiles.all_profiles(layout):
+        folder = os.path.join(profile.path, "generations")
+        targets = (fs.target_of(os.path.join(folder, name)) for name in fs.names_in(folder) if name.isdigit())
+        found.update((profile.base_key, os.path.basename(target)) for target in targets)
+    return found
+
+
 def freed(paths: Iterable[str]) -> int:
     """Count the bytes on disk that removing `paths` frees: a file with a name elsewhere frees nothing."""
     return Ledger().add(*paths)
@@ -119,19 +148,35 @@ def freed(paths: Iterable[str]) -> int:
 
 def _until(profile: Profile, now: float) -> dict[int, float]:
     """Say until when each generation was current: number → seconds since the epoch."""
-    switches = profiles.order(profile).switches
-    ends = [*(at for _, at, _ in switches[1:]), now]
-    return {number: end for (number, _, _), end in zip(switches, ends, strict=False)}
+    switches = _switches(profile, now)
+    ends = [*(at for _, at in switches[1:]), now]
+    return {number: end for (number, _), end in zip(switches, ends, strict=False)}
 
 
-def _current_since(profile: Profile, since: float) -> set[int]:
+def _current_since(profile: Profile, since: float, now: float) -> set[int]:
     """Return what was current at `since` or became so later."""
-    switches = profiles.order(profile).switches
-    before = [number for number, at, _ in switches if at < since]
-    return {number for number, at, _ in switches if at >= since} | set(before[-1:])
+    switches = _switches(profile, now)
+    before = [number for number, at in switches if at < since]
+    return {number for number, at in switches if at >= since} | set(before[-1:])
+
+
+def _switches(profile: Profile, now: float) -> list[tuple[int, float]]:
+    """Return the switches as `(number, moment)`, their moments in the order in which they were, and none after now.
+
+    The clock may have been wrong at one of them, or have been set back since. A moment in the future is taken for the
+    next one's, one before the last for the last: in doubt a set was current lately.
+    """
+    sane: list[tuple[int, float]] = []
+    latest = now
+    for number, at, _ in reversed(profiles.order(profile).switches):
+        latest = float(at) if at <= now else latest
+        sane.append((number, latest))
+    moments = accumulate((at for _, at in reversed(sane)), max)
+    return [(number, at) for (number, _), at in zip(reversed(sane), moments, strict=True)]
 
 
 def _age(generation: Generation, now: float) -> float:
+    """Return how many seconds ago a generation was made: 0 for one that a wrong clock made in the future."""
     from datetime import datetime
 
-    return now - datetime.fromisoformat(generation.created).timestamp()
+    return max(0.0, now - datetime.fromisoformat(generation.created).timestamp())

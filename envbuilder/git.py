@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, process
+from envbuilder import fs, process, space
 from envbuilder.remotes import GitError, Remote
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ class Mirror:
         where = "the mirror in the cache, and the network is off" if offline else f"`{self.remote.url}`"
         raise GitError(f"`{ref or 'HEAD'}` is no branch, tag or commit of {where}")
 
+    def moved_tag(self, ref: str | None, commit: str) -> str | None:
+        """Return the commit of the tag `ref` if it is another now; None for a branch, and where nobody answers."""
+        if not ref or _COMMIT.fullmatch(ref):
+            return None
+        try:
+            if isdir(self.path) and f"refs/tags/{ref}" not in self._known():
+                return None
+            listed = self._asked(ref)
+        except GitError:
+            return None
+        is_branch = ref in listed or f"refs/heads/{ref}" in listed
+        now = None if is_branch else _choose(ref, listed)
+        return now if now != commit else None
+
     def ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
         """Bring `commit` into the mirror, and keep it there when its branch moves on or goes."""
         if not self.has(commit):
@@ -129,6 +143,7 @@ class Mirror:
         for command in commands:
             result = process.run(["git", *command], env=variables(self.env), timeout=FETCH_TIMEOUT)
             if result.code:
+                space.require_nothing_refused(result.stderr, target)
                 raise GitError(reason(result))
 
     def _asked(self, ref: str | None) -> dict[str, str]:
@@ -164,7 +179,8 @@ class Mirror:
             self._run("init", "--quiet", "--bare", "--template=", "--", self.path, cwd=None)
         for left_over in _lock_files(self.path):
             fs.remove(left_over)
-        at = ("fetch", "--quiet", "--force", "--no-tags", "--prune", "--", self.remote.url, *refspecs)
+        options = ("--quiet", "--force", "--no-tags", "--prune", "--no-write-fetch-head")
+        at = ("fetch", *options, "--", self.remote.url, *refspecs)
         self._run(*at, cwd=self.path, timeout=FETCH_TIMEOUT)
 
     def _git(self, *arguments: str, fails: bool = False) -> Result:
@@ -174,8 +190,17 @@ class Mirror:
         env = variables(self.env, self.remote)
         result = process.run(["git", *arguments], env=env, cwd=cwd, timeout=timeout, secrets=self.remote.secrets)
         if result.code and not fails:
+            space.require_nothing_refused(result.stderr, self.path)
             raise GitError(reason(result))
         return result
+
+
+def effective_url(remote: Remote, env: Environment) -> str:
+    """Return the URL that git asks for a remote: its settings (`insteadOf`) may say another."""
+    result = process.run(["git", "ls-remote", "--get-url", "--", remote.url], env=variables(env, remote))
+    if result.code:
+        raise GitError(reason(result))
+    return result.stdout.strip()
 
 
 def submodules(tree: str, env: Environment) -> dict[str, tuple[str, str]]:
@@ -193,7 +218,7 @@ def submodules(tree: str, env: Environment) -> dict[str, tuple[str, str]]:
 
 def reason(result: Result) -> str:
     """Say in one line why git failed: its own last words."""
-    if result.code == 127:
+    if result.code == 127 and "No such file" in result.stderr:
         return "git is not installed"
     lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "ERROR:", "ended after"))]

@@ -17,10 +17,14 @@ from envbuilder import gc, overlay, store, trash
 from envbuilder import profile as profiles
 from envbuilder.belongings import leftovers
 from envbuilder.ledger import Ledger, occupied
+from envbuilder.occupants import occupants
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from envbuilder.fs import Disk
     from envbuilder.gc import Doomed, Policy
+    from envbuilder.occupants import Occupants
     from envbuilder.paths import Layout
 
     Overlay = tuple[str, str]
@@ -36,11 +40,21 @@ class Item:
     why: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Used:
+    """An `overlay` or `package` that would go, but for living processes: who uses it, and how."""
+
+    kind: str
+    name: str
+    by: tuple[str, ...]
+
+
 @dataclass(kw_only=True, slots=True)
 class Going:
     """What is to go. `bytes` are freed at once, `later` when the grace is over, `over` are lacking to the limit.
 
-    `leased` are overlays that would go, but for a living process. `leftovers` and `trash` are paths.
+    `leased` are overlays that would go, but for a living process, `used` says of these and of packages which process.
+    `leftovers` and `trash` are paths.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -50,9 +64,25 @@ class Going:
     leftovers: list[str] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
     leased: list[Overlay] = field(default_factory=list)
+    used: list[Used] = field(default_factory=list)
     bytes: int = 0
     later: int = 0
     over: int = 0
+
+    def spare(self, entry: Overlay, members: Collection[str], by: str) -> None:
+        """Take an overlay out of this, with its packages and its generations: a process began to use it."""
+        own = [found for found in self.generations if (found.profile.base_key, found.generation.digest) == entry]
+        names = {entry[1], *members, *(_name(found) for found in own)}
+        for item in [item for item in self.items if item.name in names]:
+            self.items.remove(item)
+            later = min(item.bytes, self.later)
+            self.later -= later
+            self.bytes -= item.bytes - later
+        self.generations = [found for found in self.generations if found not in own]
+        self.overlays.remove(entry)
+        self.packages = [key for key in self.packages if key not in members]
+        self.leased.append(entry)
+        self.used.append(Used(kind="overlay", name=entry[1], by=(by,)))
 
 
 def plan(layout: Layout, policy: Policy, *, now: float, disk: Disk) -> Going:
@@ -99,12 +129,13 @@ class _Chooser:
         self._policy = policy
         self._ledger = Ledger()
         self._pointing = _pointing(layout)
-        self._members = {entry: _members(layout, entry) for entry in overlay.all_overlays(layout)}
+        self._members = {entry: overlay.members(layout, *entry) for entry in overlay.all_overlays(layout)}
         self._users: dict[str, set[Overlay]] = {key: set() for key in store.keys(layout)}
         for entry, keys in self._members.items():
             for key in keys:
                 self._users.setdefault(key, set()).add(entry)
         self._traces = store.traces(layout)
+        self._seen: Occupants | None = None
 
     @property
     def freed(self) -> int:
@@ -117,7 +148,7 @@ class _Chooser:
             self._note("trash", trash.label_of(path), "its grace is over", deleted=(path,))
         for path in leftovers(self._layout):
             self.going.leftovers.append(path)
-            self._note("leftover", os.path.basename(path), "a process that ended left it in tmp", deleted=(path,))
+            self._note("leftover", os.path.basename(path), "a process that ended left it", deleted=(path,))
 
     def take_unneeded(self) -> None:
         for entry in sorted(self._members.keys() - self._pointing.keys()):
@@ -130,17 +161,16 @@ class _Chooser:
         profile, number = entry.profile, entry.generation.number
         its = (profile.base_key, entry.generation.digest)
         others = self._pointing[its] - {(profile.name, number)}
-        if not others and self._is_leased(its):
+        if not others and self._is_used(its):
             return
         self._pointing[its] = others
         self.going.generations.append(entry)
-        name = f"{profile.name} {number} ({entry.generation.digest[:12]})"
-        self._note("generation", name, _last_current(entry), deleted=(profile.pointer(number),))
+        self._note("generation", _name(entry), _last_current(entry), deleted=(profile.pointer(number),))
         if not others:
             self._take_overlay(its, f"only generation {number} had it")
 
     def _take_overlay(self, entry: Overlay, why: str) -> None:
-        if entry not in self._members or self._is_leased(entry):
+        if entry not in self._members or self._is_used(entry):
             return
         self.going.overlays.append(entry)
         self._note("overlay", entry[1], why, moved=(self._layout.overlay(*entry),))
@@ -153,13 +183,28 @@ class _Chooser:
         self._users.pop(key)
         if not os.path.lexists(self._layout.package(key)):
             return
+        if uses := self._occupants().packages.get(key):
+            self.going.used.append(Used(kind="package", name=key, by=tuple(map(str, uses))))
+            return
         self.going.packages.append(key)
         self._note("package", key, why, deleted=self._traces.get(key, ()), moved=(self._layout.package(key),))
 
-    def _is_leased(self, entry: Overlay) -> bool:
-        if entry not in self.going.leased and overlay.is_leased(self._layout, *entry):
+    def _is_used(self, entry: Overlay) -> bool:
+        if entry in self.going.leased:
+            return True
+        uses = tuple(map(str, self._occupants().overlays.get(entry, ())))
+        if not uses and overlay.is_leased(self._layout, *entry):
+            uses = ("a process holds its lease",)  # one of another container, or of another user
+        if uses:
             self.going.leased.append(entry)
-        return entry in self.going.leased
+            self.going.used.append(Used(kind="overlay", name=entry[1], by=uses))
+        return bool(uses)
+
+    def _occupants(self) -> Occupants:
+        """Look at all processes, once, when something is to go."""
+        if self._seen is None:
+            self._seen = occupants(self._layout, self._members)
+        return self._seen
 
     def _note(
         self, kind: str, name: str, why: str, *, deleted: tuple[str, ...] = (), moved: tuple[str, ...] = ()
@@ -183,9 +228,8 @@ def _pointing(layout: Layout) -> dict[Overlay, set[tuple[str, int]]]:
     return found
 
 
-def _members(layout: Layout, entry: Overlay) -> frozenset[str]:
-    manifest = overlay.get(layout, *entry)
-    return frozenset(member.key for member in manifest.members) if manifest else frozenset()
+def _name(entry: Doomed) -> str:
+    return f"{entry.profile.name} {entry.generation.number} ({entry.generation.digest[:12]})"
 
 
 def _last_current(entry: Doomed) -> str:

@@ -25,6 +25,24 @@ def holders(path: str) -> str:
     return " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:]))) or "another process"
 
 
+def having_open(path: str) -> list[int]:
+    """Name the processes of this machine that have a file open, as far as this user may look at them."""
+    own = os.getpid()
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != own]
+    except OSError:
+        return []
+    return [pid for pid in pids if _opened(pid, path)]
+
+
+def _opened(pid: int, path: str) -> bool:
+    folder = f"/proc/{pid}/fd"
+    try:
+        return any(_is_same(join(folder, name), path) for name in os.listdir(folder))
+    except OSError:
+        return False
+
+
 def _noted(path: str) -> dict[int, int]:
     """Return who took the lock, id → seconds since the epoch, in that order; some may have given it back."""
     try:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 from glob import escape, glob
-from os.path import basename, dirname, exists, isfile, join
+from os.path import basename, dirname, exists, isfile, join, relpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import __version__
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from envbuilder.base import Base
     from envbuilder.engines import Engine
+
+    Hashes = frozenset[str]
 
 PTH = "_vpm_env_hook.pth"
 LINE = b"import _vpm_env_hook\n"
@@ -133,21 +135,24 @@ def metadata(base: Base) -> dict[str, bytes]:
 
 def record(folder: str, names: Iterable[str]) -> tuple[str, bytes]:
     """Return path and content of RECORD for the files `names` of `folder` and the `.pth`, which is yet to come."""
-    contents = {**{name: content_of(join(folder, name)) for name in names}, PTH: LINE}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([name, f"sha256={_hash(content)}", len(content)] for name, content in contents.items())
-    writer.writerow([f"{_DIST_INFO}/RECORD", "", ""])
-    return f"{_DIST_INFO}/RECORD", text.getvalue().encode()
+    return f"{_DIST_INFO}/RECORD", _rows({name: content_of(join(folder, name)) for name in names})
 
 
-def recorded(folder: str) -> dict[str, str]:
-    """Return what the RECORDs of hooks in `folder` list: path → hash; only paths that a hook can have."""
-    rows: dict[str, str] = {}
+def intention(folder: str, contents: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return path and content of a RECORD of what is going to be written, and of what it says now."""
+    path = f"{_DIST_INFO}/RECORD"
+    return path, content_of(join(folder, path)) + _rows(contents)
+
+
+def recorded(folder: str) -> dict[str, Hashes]:
+    """Return what RECORDs of hooks list: path → hashes, several of what is written over; only paths of a hook."""
+    rows: dict[str, Hashes] = {}
     for dist_info in dist_infos(folder):
         text = content_of(join(dist_info, "RECORD")).decode("utf-8", "replace")
-        rows |= {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) == 3 and row[1]}
-    return {name: digest for name, digest in rows.items() if _is_ours(name)}
+        for row in csv.reader(io.StringIO(text)):
+            if len(row) == 3 and row[1] and _is_ours(row[0]):
+                rows[row[0]] = rows.get(row[0], frozenset()) | {row[1]}
+    return rows
 
 
 def dist_infos(folder: str) -> list[str]:
@@ -155,10 +160,19 @@ def dist_infos(folder: str) -> list[str]:
     return sorted(glob(join(escape(folder), "vpm_env_hook-*.dist-info")))
 
 
-def is_as_recorded(folder: str, name: str, digest: str) -> bool:
-    """Tell whether a file has the content that RECORD says."""
+def half_written(folder: str) -> list[str]:
+    """Find what is being written of a hook, or was when a call died."""
+    compiled = [join(dirname(name), "__pycache__", f"{basename(name).removesuffix('.py')}.*") for name in MODULES]
+    infos = [join(basename(path), "*") for path in dist_infos(folder)]
+    names = [(dirname(name), basename(name)) for name in (*MODULES, PTH, *compiled, *infos)]
+    found = {path for parent, name in names for path in glob(join(escape(join(folder, parent)), f".{name}.*.new"))}
+    return sorted(found)
+
+
+def is_as_recorded(folder: str, name: str, digests: Hashes) -> bool:
+    """Tell whether a file has a content that RECORD says."""
     path = join(folder, name)
-    return isfile(path) and digest == f"sha256={_hash(content_of(path))}"
+    return isfile(path) and f"sha256={_hash(content_of(path))}" in digests
 
 
 def compiled(folder: str, module: str, tag: str = "*") -> list[str]:
@@ -253,9 +267,10 @@ def _may_bring_host_package(base: Base) -> bool:
     return not found or (own in ours and found == [join(base.purelib, HOST_PACKAGE)] and _is_whole(base.purelib, ours))
 
 
-def _is_whole(folder: str, ours: Mapping[str, str]) -> bool:
+def _is_whole(folder: str, ours: Mapping[str, Hashes]) -> bool:
     """Tell whether the host package is as a hook wrote it: with another file in it, it is somebody else's by now."""
     names = {f"{HOST_PACKAGE}/{name}" for name in os.listdir(join(folder, HOST_PACKAGE)) if name != "__pycache__"}
+    names -= {relpath(path, folder) for path in half_written(folder)}
     return all(name in ours and is_as_recorded(folder, name, ours[name]) for name in names)
 
 
@@ -268,6 +283,16 @@ def _is_ours(name: str) -> bool:
         module = join(folder.removesuffix("__pycache__"), f"{file.split('.')[0]}.py")
         return module in MODULES and file.endswith(".pyc")
     return "/" not in folder and folder.startswith("vpm_env_hook-") and folder.endswith(".dist-info")
+
+
+def _rows(contents: Mapping[str, bytes]) -> bytes:
+    """Return the lines of a RECORD: of these files, of the `.pth`, and of itself."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    rows = {**contents, PTH: LINE}.items()
+    writer.writerows([name, f"sha256={_hash(content)}", len(content)] for name, content in rows)
+    writer.writerow([f"{_DIST_INFO}/RECORD", "", ""])
+    return text.getvalue().encode()
 
 
 def _hash(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""How the housekeeping is shown: the hook, what gc took, what verify found, what uninstall left."""
+"""How the housekeeping is shown: the hook, what gc took, what uninstall left."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from envbuilder.console import Console
-    from envbuilder.going import Item
+    from envbuilder.going import Item, Used
     from envbuilder.keeping import Marked
     from envbuilder.profile import Profile
     from envbuilder.removal import Removed
     from envbuilder.startup import HookStatus, Installed
-    from envbuilder.sweep import Swept, Verified
+    from envbuilder.sweep import Swept
 
 
 def show_hook(hook: HookStatus, as_json: bool, console: Console) -> None:
@@ -60,23 +60,25 @@ def show_hook_texts(texts: Mapping[str, str], as_json: bool, console: Console) -
 def show_swept(swept: Swept, dry_run: bool, as_json: bool, console: Console) -> None:
     """Show what gc took, or would take, and why."""
     if as_json:
-        record = {name: getattr(swept, name) for name in swept.__slots__ if name != "items"}
+        record = {name: getattr(swept, name) for name in swept.__slots__ if name not in ("items", "used")}
         items = [{name: getattr(item, name) for name in item.__slots__} for item in swept.items]
         generations = [entry._asdict() for entry in swept.generations]
-        console.json({"dry_run": dry_run, **record, "generations": generations, "items": items})
+        lists = {"items": items, "used": [{"kind": u.kind, "name": u.name, "by": u.by} for u in swept.used]}
+        console.json({"dry_run": dry_run, **record, "generations": generations, **lists})
         return
     rows = [(item.kind, _shown_name(item), size_text(item.bytes), item.why) for item in swept.items]
     if rows:
         console.table(Table(headings=("", "name", ">frees", "why"), rows=rows))
-    for digest in swept.leased:
-        console.say(f"{digest[:12]} stays: a process uses it")
+    for used in swept.used:
+        more = f", and {len(used.by) - 1} more" if len(used.by) > 1 else ""
+        console.say(f"{_shown_name(used)} stays: {used.by[0]}{more}")
     console.say(_freed(swept, dry_run))
     if swept.over:
         console.warn(f"{size_text(swept.over)} too little: what is left is protected")
         console.hint("current, newest, kept and recent sets stay, rollback targets, and what a process uses")
 
 
-def _shown_name(item: Item) -> str:
+def _shown_name(item: Item | Used) -> str:
     if item.kind == "overlay":
         return item.name[:12]
     return item.name.split("-", 1)[1] if item.kind == "package" else item.name
@@ -117,23 +119,6 @@ def _said_of_mark(keep: bool, changed: bool) -> str:
     if keep:
         return "is kept: gc spares it" if changed else "was kept already"
     return "is kept no longer" if changed else "was not kept"
-
-
-def show_verified(verified: Verified, as_json: bool, console: Console) -> None:
-    """Show what verify found."""
-    if as_json:
-        damage = [{"kind": entry.kind, "name": entry.name, "problems": entry.problems} for entry in verified.damage]
-        console.json({"packages": verified.packages, "overlays": verified.overlays, "damage": damage})
-        return
-    for entry in verified.damage:
-        for problem in entry.problems:
-            console.warn(f"{entry.kind} {entry.name}: {problem}")
-    packages, overlays = counted(verified.packages, "package"), counted(verified.overlays, "overlay")
-    console.say(f"looked at {packages} and {overlays}: {_sound(verified)}")
-
-
-def _sound(verified: Verified) -> str:
-    return f"{len(verified.damage)} damaged" if verified.damage else "all as they were made"
 
 
 def show_removed(removed: Removed, dry_run: bool, as_json: bool, console: Console) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from envbuilder import pipconf
 from envbuilder.config import Git
 from envbuilder.errors import SourceError
+from envbuilder.process import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,7 +26,7 @@ VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL
 LINKS = "UV_FIND_LINKS"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_LENGTH = 4
-"""Shorter values of variables are left in place: striking out a `1` would make nonsense of every message."""
+"""Shorter values of variables are left in place: putting names for a `1` would make nonsense of every URL."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +52,15 @@ def mask(url: str, values: Mapping[str, str]) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """Return the URL without its user info."""
+    """Return the URL without its user info and without parameters whose names say that they are secret."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+    try:
+        _ = parts.port
+    except ValueError:
+        # A slash in a password ends the host too early.
+        return re.sub(r"(?<=://).*@", "", url)
+    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+    return redact(url)
 
 
 def credentials(url: str) -> tuple[str, str]:
@@ -97,6 +104,13 @@ def urls(config: Config | None) -> Iterator[tuple[str, str]]:
             yield plugin.name, plugin.source.url
 
 
+def has_variable_path(config: Config | None) -> bool:
+    """Tell whether a variable stands behind the host of an index or of links."""
+    repositories = {plugin.source.url for plugin in config.enabled if isinstance(plugin.source, Git)} if config else ()
+    behind = (url.partition("://")[2].partition("/")[2] for _, url in urls(config) if url not in repositories)
+    return any(map(_VARIABLE.search, behind))
+
+
 def variables(config: Config | None) -> tuple[str, ...]:
     """List the variables that the config's URLs name, sorted."""
     return tuple(sorted({name for _, url in urls(config) for name in _VARIABLE.findall(url)}))
@@ -109,6 +123,7 @@ def settings(
 
     `options` are pip's.
     """
+    _require_no_query(config, env, options)
     found = {**_certificates(env, options), **_links(config, env, options, values)}
     if config and config.index:
         *others, last = (fill(url, values).replace(" ", "%20") for url in config.index)
@@ -116,7 +131,30 @@ def settings(
     if any(map(env.get, VARIABLES)):
         named = {name: (env.get(name) or "").split() for name in VARIABLES}
         return {**found, **{name: " ".join(map(_absolute_entry, words)) for name, words in named.items()}}
-    return {**found, **_of_pip(env, options)}
+    return {**found, **_of_pip(options)}
+
+
+def _require_no_query(config: Config | None, env: Environment, options: Mapping[str, str]) -> None:
+    """Refuse what uv would ask for in vain and write into its cache; a config is checked where it is read."""
+    named = {} if config and config.index else {f"${name}": env.get(name) or "" for name in VARIABLES}
+    if not any(named.values()) and not (config and config.index):
+        named |= {f"pip's {name}": options.get(name, "") for name in ("index-url", "extra-index-url")}
+    wrong = [name for name, value in named.items() if set(value) & {"?", "#"}]
+    if wrong:
+        text = "holds a `?` or `#`, and no index has a query; a credential goes before the host"
+        raise SourceError(tuple((name, text) for name in wrong), hint="in a password these are `%3F` and `%23`")
+
+
+def note_on_order(config: Config | None, env: Environment, options: Mapping[str, str]) -> str | None:
+    """Say in what order indexes are asked where somebody who knows pip or uv would expect another."""
+    if config and config.index:
+        return None
+    if not any(map(env.get, VARIABLES)) and options.get("extra-index-url", "").split():
+        first = "`index-url`, then the extra ones" if options.get("index-url", "").split() else "the extra ones first"
+        return f"pip's indexes are asked in order, {first}; the first that has a package is the only one asked for it"
+    if (env.get("UV_INDEX_STRATEGY") or "first-index") != "first-index":
+        return "`UV_INDEX_STRATEGY` is not followed: the first index that has a package is the only one asked for it"
+    return None
 
 
 def none_wanted(config: Config | None, env: Environment, options: Mapping[str, str]) -> bool:
@@ -145,6 +183,8 @@ def secrets_in(urls: Iterable[str], values: Mapping[str, str], variables: Mappin
     words = [word for text in urls for word in re.split(r"[\s,]+", text) if "@" in word]
     found = {value for value in values.values() if len(value) >= _SECRET_LENGTH}
     found |= {password or user for user, password in map(credentials, words)}
+    # What is no URL for its slash or bracket in a password is told whole by whoever cannot read it.
+    found |= {word.partition("://")[2].rpartition("@")[0].partition(":")[2] for word in words}
     found |= {value for name, value in variables.items() if re.fullmatch(r"UV_INDEX_.+_PASSWORD", name)}
     return tuple(sorted({spelling for secret in found if secret for spelling in (secret, quote(secret, safe=""))}))
 
@@ -176,16 +216,18 @@ def _links(
     return {LINKS: ",".join(link.replace(",", "%2C") for link in links)}
 
 
-def _of_pip(env: Environment, options: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    if index := options.get("index-url", "").strip():
-        found["UV_DEFAULT_INDEX"] = _absolute(index)
-    if extra := options.get("extra-index-url", "").split():
-        found["UV_INDEX"] = " ".join(map(_absolute, extra))
-        # pip asks all its indexes and takes the best version of any, and settings made for pip rely on it: an extra
-        # index with a few rebuilt wheels must not hide other versions. uv's own rule: the first that has the name.
-        found["UV_INDEX_STRATEGY"] = env.get("UV_INDEX_STRATEGY") or "unsafe-best-match"
-    return found
+def _of_pip(options: Mapping[str, str]) -> dict[str, str]:
+    """Put pip's indexes into an order: pip asks all and takes the newest, so a stranger's release could win.
+
+    The first that has a name is the only one asked for it: `index-url` where it is set, then the extra ones, and what
+    is public by default last.
+    """
+    index, extra = options.get("index-url", "").split(), options.get("extra-index-url", "").split()
+    ordered = [_absolute(location) for location in (*index, *extra)]
+    if index:
+        *others, last = ordered
+        return {"UV_DEFAULT_INDEX": last, "UV_INDEX": " ".join(others)}
+    return {"UV_INDEX": " ".join(ordered)} if ordered else {}
 
 
 def _absolute(location: str) -> str:

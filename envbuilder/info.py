@@ -13,6 +13,7 @@ from envbuilder.config import read
 from envbuilder.errors import VpmError
 from envbuilder.ledger import shares
 from envbuilder.origins import INDEX, origins
+from envbuilder.policy import of_machine
 from envbuilder.scope import home, scope
 from envbuilder.uv import find_uv
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.config import Config
     from envbuilder.paths import Environment
+    from envbuilder.policy import Policy
     from envbuilder.scope import Options, Scope
 
 _HOME_RULES = ("VPM_ENV_HOME", "VLLM_PLUGIN_REGISTRY_DIR")
@@ -32,7 +34,7 @@ class Info:
 
     `parts` is as `ledger.shares` says, `free` are the bytes left on the home's file system. `sources` are
     `(what, setting)`: indexes and links, without credentials. `hook` is `none`, `intact`, `stale` (of another
-    version, or changed) or `elsewhere` (for another home or profile).
+    version, or changed) or `elsewhere` (for another home or profile). `policies` hold for builds.
     """
 
     version: str
@@ -50,6 +52,7 @@ class Info:
     base: Base | None
     hook: str
     sources: tuple[tuple[str, str], ...]
+    policies: tuple[Policy, ...]
     troubles: tuple[str, ...]
 
 
@@ -75,6 +78,7 @@ def info(options: Options, env: Environment) -> Info:
         base=base,
         hook=_hook(found, base),
         sources=_sources(config, env, troubles),
+        policies=_policies(config, base, troubles),
         troubles=tuple(troubles),
     )
 
@@ -117,6 +121,15 @@ def _sources(config: Config | None, env: Environment, troubles: list[str]) -> tu
     named = [(f"{one.kind} {one.shown}" if one.location else "the default index", one.setting) for one in found]
     has_index = any(one.kind == INDEX for one in found)
     return tuple(named if has_index else [("no index", "pip's settings"), *named])
+
+
+def _policies(config: Config | None, base: Base | None, troubles: list[str]) -> tuple[Policy, ...]:
+    own = (config.policy,) if config and config.policy else ()
+    try:
+        return (*(of_machine(base.prefix) if base else ()), *own)
+    except VpmError as error:
+        troubles.append(error.message)
+        return own
 
 
 def _home_rule(options: Options, env: Environment) -> str:

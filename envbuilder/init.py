@@ -45,6 +45,8 @@ def write_config(*, target: str, engine: Engine) -> None:
         fs.make_dirs(dirname(target))
         fs.write_atomic(target, render(engine).encode())
     except OSError as error:
+        if error.errno in fs.FULL:
+            raise
         problem = Problem(Place(target), "", f"the file cannot be written: {error.strerror}")
         raise ConfigError((problem,), hint="name another with `--config`") from None
 

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 
 def of_locked(package: LockedPackage, base: Base, *, build_isolation: bool) -> dict[str, Any]:
-    """Say what a package of an index is made from: its one wheel, else an sdist and what builds it."""
+    """Say what a locked package is made from: its one wheel, else what builds it and from what."""
     if len(package.wheels) == 1:
         return {"format": FORMAT, "wheel": package.wheels[0]["hashes"]["sha256"]}
     hashes = sorted(wheel["hashes"]["sha256"] for wheel in package.wheels)
     sdist = package.sdist["hashes"]["sha256"] if package.sdist and not hashes else ""
-    return {"format": FORMAT, "wheels": hashes, "sdist": sdist, **_built_with(base, build_isolation)}
+    direct = {"archive": package.archive, "vcs": package.vcs, "directory": package.directory}
+    elsewhere = {kind: table for kind, table in direct.items() if table}
+    return {"format": FORMAT, "wheels": hashes, "sdist": sdist, **elsewhere, **_built_with(base, build_isolation)}
 
 
 def of_source(source: Source, plugin: Plugin, base: Base) -> dict[str, Any]:

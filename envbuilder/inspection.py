@@ -13,6 +13,7 @@ from envbuilder.base import describe
 from envbuilder.errors import ProfileError
 from envbuilder.revision import manifest_of, revision
 from envbuilder.scope import profile_of
+from envbuilder.startup_code import ALLOWED
 from envbuilder.status import drifted
 from envbuilder.subject import Subject
 
@@ -44,7 +45,10 @@ def inspect(found: Scope, name: str | None) -> Inspected:
     of = revision(profile_of(found, base), name)
     manifest = manifest_of(of)
     subjects = tuple(_subject(member, manifest, found.layout) for member in manifest.members)
-    findings = audit(subjects, base, ignored=manifest.ignored, variables=found.env.variables)
+    # That they may have start-up files, the config said when the set was built.
+    allowed = {finding.package for finding in manifest.findings if finding.code == ALLOWED}
+    variables = found.env.variables
+    findings = audit(subjects, base, ignored=manifest.ignored, variables=variables, startup_allowed=allowed)
     return Inspected(
         generation=of.generation,
         base=base,
@@ -57,7 +61,7 @@ def _subject(member: Member, manifest: Manifest, layout: Layout) -> Subject:
     package = store.get(layout, member.key)
     if package is None:
         text = f"`{member.name} {member.version}` is missing in the store, or damaged"
-        raise ProfileError(text, hint="`vpm-env verify` says what else is, `vpm-env build --force` makes the set again")
+        raise ProfileError(text, hint="`vpm-env verify` says what else is, `vpm-env verify --repair` has it again")
     part = overlay.part(package, override=member.override, selection=manifest.selection.get(member.name))
     lib = join(layout.package(member.key), "lib")
     return Subject(package=part.package, lib=lib, plugin=member.plugin, override=member.override)

@@ -11,7 +11,7 @@ import sys
 from os.path import abspath, dirname, expanduser, isdir, isfile, join
 
 from envbuilder import fs
-from envbuilder.digest import sha256_of
+from envbuilder.digest import sealed, sha256_of
 from envbuilder.engines import ENGINES
 from envbuilder.errors import BaseError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
@@ -179,7 +179,7 @@ def remember(
     try:
         fs.make_dirs(dirname(path))
         stats = _stats(interpreter.python, facts)
-        fs.write_json(path, {"key": key, "digest": digest, "stats": stats, "facts": facts})
+        fs.write_json(path, sealed({"key": key, "digest": digest, "stats": stats, "facts": facts}))
     except OSError:
         pass
 

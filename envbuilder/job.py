@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from envbuilder.config import Config
     from envbuilder.lock import Lock
     from envbuilder.paths import Environment, Layout
+    from envbuilder.policy import Policy
     from envbuilder.report import Reporter
     from envbuilder.uv import Uv
 
@@ -44,6 +45,7 @@ class Job:
     """Everything that making one set needs.
 
     `previous` is the lock of last time, if it is for such a base. `uv` configures uv when somebody asks for it.
+    `policies` hold for what is made; the config keeps them already.
     """
 
     config: Config
@@ -55,3 +57,4 @@ class Job:
     previous: Lock | None
     lock_file: str
     report: Reporter
+    policies: tuple[Policy, ...] = ()

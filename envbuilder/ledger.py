@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PARTS = ("store", "overlays", "profiles", "sources", "cache", "flocks", "tmp", "trash")
+PARTS = ("store", "overlays", "profiles", "sources", "cache", "flocks", "tmp", "trash", "reserve")
 """Folders of a home, in the order in which they are charged for the files that they share."""
 
 REST = "other"

@@ -11,8 +11,10 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from envbuilder import contents, lock_shape
 from envbuilder.errors import LockError
 
 if TYPE_CHECKING:
@@ -24,8 +26,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+MAX_BYTES = 4 << 20
+"""A lock of 500 packages has 300 KB."""
+
+MAX_DOTS = 30
+"""In one line, outside of quotes: a key has one or two."""
+
+SHOWN_PROBLEMS = 10
 VERSION = "1.0"
 CREATED_BY = "vpm-env"
+_QUOTED = re.compile(r"""\"[^"\n]*"|'[^'\n]*'|\#[^\n]*""")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -116,22 +126,41 @@ def dump(lock: Lock) -> str:
 def parse(text: str, *, path: str) -> Lock:
     """Read what `dump` wrote; raise `LockError`, which names `path`, for anything else."""
     try:
-        return _lock(tomllib.loads(text))
+        _require_short_keys(text)
+        record = tomllib.loads(text)
+        if problems := list(islice(lock_shape.problems(record), SHOWN_PROBLEMS)):
+            raise LockError(path=path, reason=f"is not a lock of vpm-env: {'; '.join(problems)}")
+        return _lock(record)
     except tomllib.TOMLDecodeError as error:
-        raise LockError(path=path, reason=f"is not TOML: {error}") from None
+        raise LockError(path=path, reason=f"is not TOML: {_shortened(str(error))}") from None
+    except RecursionError:
+        raise LockError(path=path, reason="is not a lock of vpm-env: it is nested too deep") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LockError(path=path, reason=f"is not a lock of vpm-env ({error!r})") from None
+
+
+def _require_short_keys(text: str) -> None:
+    """Raise `RecursionError` for keys of many parts: for each the parser walks all of the way."""
+    if any(line.count(".") > MAX_DOTS for line in _QUOTED.sub("", text).split("\n")):
+        raise RecursionError
 
 
 def read(path: StrPath) -> Lock | None:
     """Read a lock file; None where there is none. Raise `LockError` for one that cannot be used."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return parse(stream.read(), path=os.fspath(path))
+        content = contents.start_of(path, MAX_BYTES + 1, regular=True)
+        if len(content) > MAX_BYTES:
+            raise LockError(path=os.fspath(path), reason=f"is larger than {MAX_BYTES >> 20} MiB")
+        return parse(content.decode(), path=os.fspath(path))
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise LockError(path=os.fspath(path), reason=f"cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LockError(path=os.fspath(path), reason=f"cannot be read: {reason}") from None
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def single(package: LockedPackage) -> str:

@@ -6,7 +6,7 @@ import os
 from os.path import dirname, exists, join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs
+from envbuilder import fs, halves
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.paths import lock_name
@@ -55,7 +55,9 @@ def write(job: Job, profile: Profile, lock: Lock) -> str:
         try:
             fs.make_dirs(dirname(path))
             fs.write_atomic(path, text.encode())
+            halves.clear(path)
             return path
         except OSError as error:
-            job.report.note(f"the lock cannot be written to `{path}`: {error.strerror}")
+            told = job.report.warn if error.errno in fs.FULL else job.report.note
+            told(f"the lock cannot be written to `{path}`: {(error.strerror or str(error)).lower()}")
     return in_home

@@ -33,8 +33,9 @@ def write(layout: Layout, kept: str) -> None:
     Whatever keeps it from that leaves it stale, and who reads it sees that.
     """
     try:
-        if is_ours(layout.registry):
-            fs.write_atomic(layout.registry, _content(kept), synced=False)
+        content = _content(kept)
+        if content and is_ours(layout.registry):
+            fs.write_atomic(layout.registry, content, synced=False)
     except OSError:
         pass
 
@@ -46,8 +47,13 @@ def is_ours(path: str) -> bool:
 
 def read(layout: Layout) -> Notice | None:
     """Return what it says; None where there is none, or it is not as we wrote it."""
+    return read_from(layout.registry)
+
+
+def read_from(path: str) -> Notice | None:
+    """Return what the registry at `path` says, which may be the one that is kept with a generation."""
     try:
-        head, _, rest = _content(layout.registry).partition(b"\n")
+        head, _, rest = _content(path).partition(b"\n")
         said = json.loads(head.rstrip(b",") + b"}")["vpm_env"]
         found = Notice(str(said["base"]), said["generation"], said["failed"])
         return found if said["sha256"] == sha256_bytes(rest) else None

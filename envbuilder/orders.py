@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import build, declaration, editable, fs, inputs, unpack
+from envbuilder import build, declaration, editable, entrance, fs, gate, inputs, unpack
 from envbuilder.digest import sha256_of
 from envbuilder.errors import PackageError
 from envbuilder.lock import LockedPackage, package_record
-from envbuilder.record import check_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,27 +38,48 @@ class Order:
         return sha256_of(self.input)
 
 
-def of_locked(package: LockedPackage, *, base: Base, uv: Uv, build_isolation: bool) -> Order:
-    """Order a package of an index, as it is locked."""
+def of_locked(
+    package: LockedPackage,
+    *,
+    base: Base,
+    uv: Uv,
+    build_isolation: bool,
+    startup_allowed: frozenset[str] = frozenset(),
+) -> Order:
+    """Order a package of an index, as it is locked; `startup_allowed` are those that may have start-up files."""
 
-    def once(target: str, scratch: str) -> Package:
+    def once(target: str, scratch: str, most_written: int | None) -> Package:
         prefix = join(scratch, "prefix")
-        build.install_locked(package, prefix, base=base, uv=uv, scratch=scratch, build_isolation=build_isolation)
+        build.install_locked(
+            package,
+            prefix,
+            base=base,
+            uv=uv,
+            scratch=scratch,
+            build_isolation=build_isolation,
+            most_written=most_written,
+        )
         made = unpack.take(prefix, target, package=package.name, source=_plain(package_record(package)))
         unpack.require(made, name=package.name, version=package.version)
         return made
 
     def stage(target: str, scratch: str) -> Package:
+        fs.make_dirs(scratch)
+        made = twice(target, scratch, gate.examine(package, uv=uv, scratch=scratch))
+        entrance.require_fit(made, target, startup_allowed=startup_allowed)
+        return made
+
+    def twice(target: str, scratch: str, most_written: int | None) -> Package:
         try:
-            return once(target, join(scratch, "first"))
+            return once(target, join(scratch, "first"), most_written)
         except PackageError:
-            if uv.offline:
+            if uv.offline and not _is_here(package):
                 raise
         # Perhaps only uv's cache is damaged; if not, it must not hide next time what is wrong now.
         build.forget(package, uv=uv, scratch=scratch)
         fs.remove_tree(target)
         try:
-            return once(target, join(scratch, "second"))
+            return once(target, join(scratch, "second"), most_written)
         except PackageError:
             build.forget(package, uv=uv, scratch=scratch)
             raise
@@ -71,19 +91,28 @@ def of_locked(package: LockedPackage, *, base: Base, uv: Uv, build_isolation: bo
     )
 
 
-def of_source(source: Source, plugin: Plugin, *, base: Base, uv: Uv) -> Order:
-    """Order what a git or local source makes."""
+def _is_here(package: LockedPackage) -> bool:
+    """Tell whether a locked package can be had without a network."""
+    located = [str(file.get("url") or file.get("path")) for file in (*package.wheels, package.sdist) if file]
+    return all(url.startswith("file:") or "://" not in url for url in located)
+
+
+def of_source(
+    source: Source, plugin: Plugin, *, base: Base, uv: Uv, startup_allowed: frozenset[str] = frozenset()
+) -> Order:
+    """Order what a git or local source makes; `startup_allowed` are packages that may have start-up files."""
 
     def stage(target: str, scratch: str) -> Package:
         wheel = _wheel(source, plugin, base, uv, scratch)
-        check_members(wheel, package=plugin.name)
         prefix = join(scratch, "prefix")
         build.install_wheel(wheel, prefix, base=base, uv=uv, scratch=scratch, plugin=plugin.name)
         declared = declaration.file_in(source.path) if source.kind == "tree" else None
         made = unpack.take(prefix, target, package=plugin.name, source=_origin(source), declared=declared)
-        if source.editable_root is None:
-            return made
-        return editable.detach(target, made, copy=source.path, members=source.members, root=source.editable_root)
+        if source.editable_root is not None:
+            members, root = source.members, source.editable_root
+            made = editable.detach(target, made, copy=source.path, members=members, root=root)
+        entrance.require_fit(made, target, startup_allowed=startup_allowed)
+        return made
 
     return Order(label=plugin.name, input=inputs.of_source(source, plugin, base), stage=stage)
 

@@ -20,13 +20,15 @@ INDEX, LINKS = "index", "links"
 class Origin:
     """An index or links (`kind`) and the setting that names it.
 
-    `location` is as uv gets it, credentials included, and "" for uv's own default index; `shown` has none.
+    `location` is as uv gets it, credentials included, and "" for uv's own default index; `shown` has none. `written`
+    is how the setting spells it.
     """
 
     kind: str
     setting: str
     location: str
     shown: str
+    written: str
 
 
 def origins(config: Config | None, env: Environment) -> tuple[Origin, ...]:
@@ -76,4 +78,5 @@ def _url(word: str) -> str:
 
 def _origin(kind: str, setting: str, location: str, values: Mapping[str, str]) -> Origin:
     filled = indexes.fill(location, values)
-    return Origin(kind=kind, setting=setting, location=filled, shown=indexes.mask(filled, dict(values)))
+    shown = indexes.mask(filled, dict(values))
+    return Origin(kind=kind, setting=setting, location=filled, shown=shown, written=location)

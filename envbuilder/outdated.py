@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from os.path import basename
 from typing import TYPE_CHECKING
 
-from envbuilder import lockfile
+from envbuilder import lockfile, policing
 from envbuilder.answer import Question, Root, Unsolvable, ask
 from envbuilder.base import describe
 from envbuilder.config import PyPI
@@ -94,16 +94,19 @@ def outdated(found: Scope, config: Config, *, offline: bool, report: Reporter) -
 
 def _job(found: Scope, config: Config, base: Base, current: Revision, *, offline: bool, report: Reporter) -> Job:
     previous, lock_file = lockfile.previous(config, base, current.profile)
+    policies = policing.in_force(config, base, found.env)
+    only = policing.wheels_only(policies)
     return Job(
         config=config,
         base=base,
         layout=found.layout,
         env=found.env,
-        uv=lambda: configure(config, found.env, found.layout, offline=offline),
+        uv=lambda: configure(config, found.env, found.layout, offline=offline, wheels_only=only),
         request=Request(offline=offline, upgrade=frozenset()),
         previous=previous,
         lock_file=lock_file,
         report=report,
+        policies=policies,
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from os.path import dirname, isdir, isfile, join
+from os.path import dirname, isdir, islink, join, lexists
 
 from envbuilder import fs, protocol
 from envbuilder.digest import is_sealed
+from envbuilder.errors import ProfileError
 from envbuilder.farm import Plan, Tree, link_text, plan
 from envbuilder.manifest import Manifest
 from envbuilder.package import SHORT
@@ -19,18 +20,21 @@ from envbuilder.paths import site_packages
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from envbuilder.package import Package
     from envbuilder.paths import Layout
+
+    Listing = Mapping[str, Mapping[str, bool]]
 
 MANIFEST = "overlay.json"
 _HEX = frozenset("0123456789abcdef")
 LEASE = ".lease"
 OVERRIDE = "override"
-_FARM_DEPTH = 6
+IN_USE = "end that process and build again, or roll back"
+FARM_DEPTH = 6
 """Directories between the home and what lies in `overlays/<base key>/<digest>/lib/pythonX.Y/site-packages`."""
-_OVERRIDE_DEPTH = 4
+OVERRIDE_DEPTH = 4
 _SHARED = frozenset({"bin", "lib", "include"})
 """Directories that every overlay has, into which a wheel's data files may fall too."""
 
@@ -69,30 +73,59 @@ def read(path: str) -> Manifest | None:
 
 
 def link(path: str, *, layout: Layout, skeleton: str, python_version: str, parts: tuple[Part, ...]) -> None:
-    """Make the overlay at `path` but for its manifest: skeleton, farm, scripts. What was there goes first."""
-    fs.remove_tree(path)
+    """Make the overlay at `path` but for its manifest: skeleton, farm, scripts.
+
+    What was there goes first, and at once: nobody meets a half. Raise `ProfileError` where a process uses it. Nothing
+    is left of one that cannot be made.
+    """
+    _make_way(layout, path)
+    try:
+        _link(path, layout=layout, skeleton=skeleton, python_version=python_version, parts=parts)
+    except BaseException:
+        fs.remove_quietly(path)
+        raise
+    protocol.reached("overlay", "linked")
+
+
+def _link(path: str, *, layout: Layout, skeleton: str, python_version: str, parts: tuple[Part, ...]) -> None:
     fs.make_dirs(path)
     farm = site_packages(path, python_version)
     _copy_skeleton(skeleton, path)
     plain = tuple(part.package for part in parts if not part.override)
     shadowing = tuple(part.package for part in parts if part.override)
-    own = _own_files(parts)
-    _plant(plan_of(plain, layout), farm, _FARM_DEPTH, own)
+    own = own_files(parts)
+    _plant(plan_of(plain, layout), farm, FARM_DEPTH, own)
     if shadowing:
         fs.make_dirs(join(path, OVERRIDE))
-        _plant(plan_of(shadowing, layout), join(path, OVERRIDE), _OVERRIDE_DEPTH, own)
-    _write_scripts(join(path, "bin"), plain + shadowing, layout)
+        _plant(plan_of(shadowing, layout), join(path, OVERRIDE), OVERRIDE_DEPTH, own)
+    for name, content in scripts_of(plain + shadowing, layout):
+        _write_script(join(path, "bin", name), content)
     _link_data(path, plain + shadowing, layout)
     fs.write_plain(join(path, LEASE), b"")
-    protocol.reached("overlay", "linked")
 
 
 def seal(path: str, manifest: Manifest) -> None:
-    """Write the manifest: from here on the overlay is valid."""
+    """Write the manifest: from here on the overlay is valid; nothing is left of one that cannot become so."""
+    try:
+        fs.sync_tree(path)
+        protocol.reached("overlay", "synced")
+        fs.write_json(join(path, MANIFEST), manifest.to_dict())
+        protocol.reached("overlay", "sealed")
+    except BaseException:
+        drop_unfinished(path)
+        raise
+
+
+def reseal(path: str, manifest: Manifest) -> None:
+    """Write the manifest of an overlay that lost it, and that processes may be using: whatever fails, it stays."""
     fs.sync_tree(path)
-    protocol.reached("overlay", "synced")
     fs.write_json(join(path, MANIFEST), manifest.to_dict())
-    protocol.reached("overlay", "sealed")
+
+
+def drop_unfinished(path: str) -> None:
+    """Remove an overlay that is not valid."""
+    if read(path) is None:
+        fs.remove_quietly(path)
 
 
 def renew(path: str, manifest: Manifest) -> None:
@@ -102,9 +135,10 @@ def renew(path: str, manifest: Manifest) -> None:
         fs.write_json(join(path, MANIFEST), manifest.to_dict())
 
 
-def plan_of(packages: tuple[Package, ...], layout: Layout) -> Plan:
-    """Plan the farm of `packages`."""
-    trees = [_tree(package, layout) for package in packages]
+def plan_of(packages: tuple[Package, ...], layout: Layout, listings: Mapping[str, Listing] | None = None) -> Plan:
+    """Plan the farm of `packages`, by what lies in the store; with `listings` (`<key>/lib` → listing) by what must."""
+    listed = listings or {}
+    trees = [_tree(package, layout)._replace(listing=listed.get(f"{package.key}/lib")) for package in packages]
     sources = [
         (name, Tree(path=target, target=target)) for package in packages for name, target in package.editable.items()
     ]
@@ -124,51 +158,54 @@ def all_overlays(layout: Layout) -> Iterator[tuple[str, str]]:
                 yield base_key, digest
 
 
+def members(layout: Layout, base_key: str, digest: str) -> frozenset[str]:
+    """Return the keys of a valid overlay's packages; none of one that is not valid."""
+    manifest = get(layout, base_key, digest)
+    return frozenset(member.key for member in manifest.members) if manifest else frozenset()
+
+
 def discard(layout: Layout, base_key: str, digest: str, *, until: float = 0.0) -> bool:
     """Move an overlay to the trash, to be deleted after `until`, unless a living process holds its lease.
 
     Tell whether it went.
     """
-    from envbuilder import trash  # builds throw nothing away
+    from envbuilder import lease, trash  # builds throw nothing away
 
     path = layout.overlay(base_key, digest)
-    lease = fs.try_exclusive(join(path, LEASE))
-    if lease is None and isfile(join(path, LEASE)):
+    held = lease.exclusive(join(path, LEASE))
+    if held is None:
         return False
-    try:
+    with held:
         trash.throw(layout, path, f"overlay-{digest[:12]}", until=until)
-    finally:
-        if lease:
-            lease.close()
     return True
 
 
 def is_leased(layout: Layout, base_key: str, digest: str) -> bool:
     """Tell whether a living process holds an overlay's lease."""
-    path = join(layout.overlay(base_key, digest), LEASE)
-    lease = fs.try_exclusive(path)
-    if lease is None:
-        return isfile(path)
-    lease.close()
-    return False
+    from envbuilder.lease import is_held  # asked only before something goes
+
+    return is_held(join(layout.overlay(base_key, digest), LEASE))
 
 
-def verify(layout: Layout, base_key: str, digest: str, packages: tuple[Part, ...]) -> list[str]:
-    """Return what is wrong with a sealed overlay: its digest, and every link that is not as the plan makes it."""
-    path = layout.overlay(base_key, digest)
-    manifest = read(path)
-    if manifest is None:
-        return [f"`{MANIFEST}` is missing or damaged"]
-    wrong = [] if manifest.digest == digest else [f"`{MANIFEST}` describes {manifest.digest[:12]}"]
-    farms = {site_packages(path, manifest.python_version): (False, _FARM_DEPTH)}
-    farms[join(path, OVERRIDE)] = (True, _OVERRIDE_DEPTH)
-    for farm, (override, depth) in farms.items():
-        planned = plan_of(tuple(part.package for part in packages if part.override is override), layout)
-        wrong += _differences(planned, farm, depth, _own_files(packages))
-    return wrong
+def _make_way(layout: Layout, path: str) -> None:
+    """Throw away a half or damaged overlay; a process that began to use it meanwhile keeps it."""
+    if not lexists(path):
+        return
+    digest = path.rpartition("/")[2]
+    if not isdir(path) or islink(path):
+        fs.remove_tree(path)
+        return
+    from envbuilder import lease, trash  # as a rule nothing is in the way
+
+    held = lease.exclusive(join(path, LEASE))
+    if held is None:
+        raise ProfileError(f"the overlay {digest[:12]} is damaged, and a process uses it", hint=IN_USE)
+    with held:
+        thrown = trash.throw(layout, path, f"overlay-{digest[:12]}")
+    fs.remove_tree(thrown, within=layout.home)
 
 
-def _own_files(parts: Iterable[Part]) -> dict[str, bytes]:
+def own_files(parts: Iterable[Part]) -> dict[str, bytes]:
     """Return the files that an overlay has for itself: `entry_points.txt` of packages that bring only some."""
     return {
         f"{part.package.dist_info}/entry_points.txt": _entry_points_text(part.package.entry_points)
@@ -182,36 +219,6 @@ def _entry_points_text(points: dict[str, dict[str, str]]) -> bytes:
     for group in sorted(points):
         lines += [f"[{group}]", *(f"{name} = {value}" for name, value in sorted(points[group].items())), ""]
     return "\n".join(lines).encode()
-
-
-def _holds(path: str, content: bytes) -> bool:
-    try:
-        with open(path, "rb") as stream:
-            return not os.path.islink(path) and stream.read() == content
-    except OSError:
-        return False
-
-
-def _differences(planned: Plan, farm: str, depth: int, own: dict[str, bytes]) -> Iterator[str]:
-    for entry in planned.links:
-        at = join(farm, entry.path)
-        if entry.path in own:
-            if not _holds(at, own[entry.path]):
-                yield f"`{entry.path}` is not as it was written"
-            continue
-        if os.path.islink(at):
-            as_planned = os.readlink(at) == link_text(entry, depth=depth) or _same_file(at, entry.source)
-        else:
-            as_planned = entry.hard and _same_file(at, entry.source)
-        if not as_planned:
-            yield f"`{entry.path}` is not the link that it was"
-
-
-def _same_file(left: str, right: str) -> bool:
-    try:
-        return os.path.samefile(left, right)
-    except OSError:
-        return False
 
 
 def _tree(package: Package, layout: Layout) -> Tree:
@@ -251,49 +258,63 @@ def _copy_skeleton(skeleton: str, path: str) -> None:
                 fs.hard_link(source, target)
 
 
-def _write_scripts(folder: str, packages: tuple[Package, ...], layout: Layout) -> None:
+def scripts_of(packages: Iterable[Package], layout: Layout) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the scripts that packages bring; of two with one name the later counts."""
     for package in packages:
         points = package.entry_points.get("console_scripts", {})
         files = fs.names_in(join(layout.package(package.key), "bin"))
         if points or files:
-            _write_scripts_of(package, points, files, folder, layout)
+            yield from _scripts_of(package, points, files, layout)
 
 
-def _write_scripts_of(package: Package, points: dict[str, str], files: list[str], folder: str, layout: Layout) -> None:
+def _scripts_of(
+    package: Package, points: dict[str, str], files: list[str], layout: Layout
+) -> Iterator[tuple[str, bytes]]:
     from envbuilder.scripts import entry_script, portable  # many a plugin has no scripts
 
     for name, value in points.items():
         script = entry_script(value)
         if script and "/" not in name:
-            _write_script(join(folder, name), script)
+            yield name, script
     for name in files:
         with open(join(layout.package(package.key), "bin", name), "rb") as stream:
-            _write_script(join(folder, name), portable(stream.read()))
+            yield name, portable(stream.read())
+
+
+def is_own_script(name: str) -> bool:
+    """Tell whether a script of that name is the skeleton's own, which no package may replace."""
+    return name.startswith(("python", "activate"))
 
 
 def _write_script(path: str, content: bytes) -> None:
     """Write a script over the base's of that name, never over the interpreter or what the skeleton needs."""
-    if os.path.islink(path) or os.path.basename(path).startswith(("python", "activate")):
+    if os.path.islink(path) or is_own_script(os.path.basename(path)):
         return
     fs.remove(path)
     fs.write_plain(path, content, mode=0o755)
 
 
+def data_of(
+    packages: Iterable[Package], layout: Layout, listings: Mapping[str, Listing] | None = None
+) -> Iterator[tuple[str, int, Plan]]:
+    """Plan the links to wheels' data files and headers: the folder of the overlay, its depth, and what goes there."""
+    for kind, below, depth in (("data", "", 3), ("include", "include", 4)):
+        names = [f"{package.key}/{kind}" for package in packages]
+        trees = [
+            Tree(join(layout.store, name), f"store/{name}", _SHARED, listing=(listings or {}).get(name))
+            for name in names
+            if isdir(join(layout.store, name))
+        ]
+        yield below, depth, plan(trees)
+
+
 def _link_data(path: str, packages: tuple[Package, ...], layout: Layout) -> None:
     """Link wheels' data files and headers below the overlay's prefix, where its own python looks for them."""
-    for kind, below in (("data", path), ("include", join(path, "include"))):
-        roots = [join(layout.package(package.key), kind) for package in packages]
-        trees = [
-            Tree(path=root, target=os.path.relpath(root, layout.home), physical=_SHARED)
-            for root in roots
-            if isdir(root)
-        ]
-        planned = plan(trees)
-        depth = 3 if kind == "data" else 4
+    for below, depth, planned in data_of(packages, layout):
         for folder in planned.directories:
-            fs.make_dirs(join(below, folder))
+            fs.make_dirs(join(path, below, folder))
         for entry in planned.links:
-            at = join(below, entry.path)
+            at = join(path, below, entry.path)
             if not os.path.lexists(at):
                 fs.make_dirs(dirname(at))
                 fs.link(link_text(entry, depth=depth), at)

@@ -25,6 +25,11 @@ DEFAULT_WAIT = 300.0
 """Seconds to wait for a lock, unless `VPM_ENV_LOCK_TIMEOUT` says otherwise."""
 
 
+def policy_files(prefix: str) -> tuple[str, str]:
+    """Name the policies that hold for builds: the machine's, and that of the base at `prefix`."""
+    return "/etc/vpm-env/policy.yaml", join(prefix, "etc", "vpm-env", "policy.yaml")
+
+
 def lock_name(config_file: str) -> str:
     """Name the lock that stands beside a config: `pylock.plugins.toml` for `plugins.yaml` (PEP 751 allows no dots)."""
     stem = os.path.basename(config_file).removesuffix(".yaml").removesuffix(".yml")
@@ -79,6 +84,11 @@ class Layout(NamedTuple):
     @property
     def trash(self) -> str:
         return join(self.home, "trash")
+
+    @property
+    def reserve(self) -> str:
+        """Files that rollback, switch and gc may give up on a full file system, to have room for what they write."""
+        return join(self.home, "reserve")
 
     @property
     def gc_lock(self) -> str:

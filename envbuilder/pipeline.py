@@ -8,11 +8,11 @@ from contextlib import nullcontext
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import failures, fs, lockfile, overlay, process, registry, store
+from envbuilder import failures, flocks, fs, lockfile, overlay, policing, process, registry, reserve, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
-from envbuilder.assembly import assemble, build_sources, fill, link, require_unused
+from envbuilder.assembly import assemble, build_sources, fill, link
 from envbuilder.base import Base, describe
 from envbuilder.checks import accepts
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
@@ -27,7 +27,7 @@ from envbuilder.paths import HOOK
 from envbuilder.recipe import Recipe
 from envbuilder.scope import make_home, profile_of
 from envbuilder.skeleton import skeleton
-from envbuilder.unchanged import file_digest, look
+from envbuilder.unchanged import file_digest, look, policies_seen
 
 if TYPE_CHECKING:
     from envbuilder.foresight import Foreseen
@@ -76,6 +76,7 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
         if request.switch:
             _renew_hook(job, profile)
         _remember(found, job, draft)
+    reserve.fill(found.layout)
     ran = followed(profile, done, env=found.env, report=report)
     return Outcome.of(done, manifest, difference, notes=config.notes, ran=ran)
 
@@ -152,17 +153,30 @@ def rebuild(found: Scope, report: Reporter) -> Any:
         is_damaged = profiles.is_on_disk(profile, generation)
         what = "is damaged" if is_damaged else "was collected"
         report.note(f"generation {generation.number} {what}; rebuilding it from its lock")
-        base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
-        lock = locks.read(profile.file(generation.number, "pylock.toml"))
-        if lock is None:
-            raise ProfileError(f"generation {generation.number} was collected, and its lock is gone")
-        with open(profile.file(generation.number, "plugins.yaml"), "rb") as stream:
-            config = of_content(stream.read(), file=generation.config, env=found.env)
-        job = _job(found, config, base, profile, Request(), report, previous=lock)
-        with fs.locked(found.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
+        job, lock = job_of(found, profile, generation.number, generation.config, report)
+        with flocks.locked(found.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
             _remake(job, generation, lock)
 
     return make
+
+
+def job_of(
+    found: Scope, profile: Profile, number: int, config_file: str, report: Reporter, *, offline: bool = False
+) -> tuple[Job, Lock]:
+    """Return what it takes to have the packages of a generation again, by what was kept with it, and its lock.
+
+    `config_file` is where its config lay. Raise a `VpmError` where its lock is gone or is not allowed any more.
+    """
+    kept = profile.file(number, "pylock.toml")
+    lock = locks.read(kept)
+    if lock is None:
+        raise ProfileError(f"generation {number} was collected, and its lock is gone")
+    base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
+    with open(profile.file(number, "plugins.yaml"), "rb") as stream:
+        config = of_content(stream.read(), file=config_file, env=found.env)
+    job = _job(found, config, base, profile, Request(offline=offline), report, previous=lock)
+    policing.refuse(job.policies, lock, kept, config, found.env)
+    return job, lock
 
 
 def _remake(job: Job, generation: Generation, lock: Lock) -> None:
@@ -181,8 +195,7 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
         )
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
-    with fs.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
-        require_unused(job, manifest.digest)
+    with flocks.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
         link(job.layout, job.base, job.env, parts, path)
         overlay.seal(path, manifest)
 
@@ -220,16 +233,18 @@ def _job(
     previous: Lock | None = None,
 ) -> Job:
     lock, lock_file = (previous, "") if previous else lockfile.previous(config, base, profile)
+    policies = policing.in_force(config, base, found.env)
     return Job(
         config=config,
         base=base,
         layout=found.layout._replace(stores=lenders(config.stores, found.layout, report)),
         env=found.env,
-        uv=lambda: _uv(found, request, config),
+        uv=lambda: _uv(found, request, config, wheels_only=policing.wheels_only(policies)),
         request=request,
         previous=lock,
         lock_file=lock_file,
         report=report,
+        policies=policies,
     )
 
 
@@ -264,6 +279,7 @@ def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
             for plugin in job.config.enabled
             if isinstance(plugin.source, Local)
         },
+        **({"policies": seen} if (seen := policies_seen(job.base.prefix)) else {}),
         **{key: command for key in ("on_build", "on_switch") if (command := getattr(job.config, key))},
     }
 
@@ -274,7 +290,7 @@ def _fingerprint(source: Local, job: Job) -> str:
     return fingerprint(source, job.env)
 
 
-def _uv(found: Scope, request: Request, config: Config) -> Uv:
+def _uv(found: Scope, request: Request, config: Config, *, wheels_only: bool) -> Uv:
     """Configure uv; for a kept config, which has no credentials, by the one in force where there is one."""
     from envbuilder.uv import configure  # a build whose lock fits and whose packages are there calls no uv
 
@@ -282,7 +298,7 @@ def _uv(found: Scope, request: Request, config: Config) -> Uv:
     is_kept = not request.dry_run and config.sha256 != file_digest(config.file)
     if is_kept and found.config_file and exists(found.config_file):
         in_force = read(found.config_file, env=found.env)
-    return configure(in_force, found.env, found.layout, offline=request.offline)
+    return configure(in_force, found.env, found.layout, offline=request.offline, wheels_only=wheels_only)
 
 
 def _contents(lock: Lock, stored: dict[str, Package]) -> dict[str, tuple[str, str, int | None]]:

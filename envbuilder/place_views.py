@@ -42,6 +42,9 @@ def _info_lines(found: Info) -> Iterator[tuple[str, str]]:
     yield "hook", found.hook
     for source, rule in found.sources:
         yield "packages", f"from {source} ({rule})"
+    for policy in found.policies:
+        for one in policy.rules:
+            yield "policy", f"{one} ({one.place})"
     yield "size", _size_line(found)
 
 
@@ -75,6 +78,11 @@ def _info_record(found: Info) -> dict[str, Any]:
         else None,
         "hook": found.hook,
         "sources": [{"what": source, "rule": rule} for source, rule in found.sources],
+        "policies": [
+            {"rule": str(rule), "file": rule.place.file, "line": rule.place.line}
+            for policy in found.policies
+            for rule in policy.rules
+        ],
         "troubles": list(found.troubles),
     }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from envbuilder.errors import CommandFailed
@@ -16,18 +18,35 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 _RUNNING: set[subprocess.Popen[str]] = set()
+_NAMED = re.compile(r"\$\{\w+\}")
 _VARIABLES = re.compile(r"(?:[\w.-]*:)?\$\{\w+\}@|\$\{\w+\}(?::\$\{\w+\})?@|git@")
-_USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
+_USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
+_PARAMETER = re.compile(
+    r"(?<=[?&;])([\w.%-]*(?:token|secret|passw|signature|credential|auth|key)[\w.%-]*|sig|jwt|pat)=([^&;#\s'\"<>`)]+)",
+    re.IGNORECASE,
+)
+"""A parameter of a URL whose name says that its value is secret."""
+_TELLING, _WHOLE = 4, 8
+"""Characters of a secret: a shorter one cannot be told from words, and one that is not longer stands alone."""
+_NOT_ITS_FAULT = (errno.EAGAIN, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS)
+"""What the system lacks when a command cannot be started that is there."""
+WROTE_TOO_MUCH = 125
+_LOOK_AFTER = 0.05
+"""Seconds: what unpacks writes less than 100 MB in that time."""
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 """Of `prctl`."""
 
 
 class Result(NamedTuple):
-    """A finished process: exit code (negative: the signal that ended it) and its two streams as text."""
+    """A finished process: exit code (negative: the signal that ended it) and its two streams as text.
+
+    `writing` are the files that one which wrote too much had open when it was ended.
+    """
 
     code: int
     stdout: str
     stderr: str
+    writing: tuple[str, ...] = ()
 
     @property
     def output(self) -> str:
@@ -35,15 +54,23 @@ class Result(NamedTuple):
 
 
 def redact(text: str, *, secrets: Sequence[str] = ()) -> str:
-    """Strike out what must not be shown: the user info of URLs, and every one of `secrets`."""
+    """Strike out what must not be shown: user info and secret parameters of URLs, and every one of `secrets`.
+
+    A short secret is struck out where it stands alone, for it may be part of any word; one of less than four
+    characters in URLs only.
+    """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "****")
-    return _USERINFO.sub("****@", text)
+        if len(secret) >= _WHOLE:
+            text = text.replace(secret, "****")
+        elif len(secret) >= _TELLING:
+            text = re.sub(rf"(?<![^\W_]){re.escape(secret)}(?![^\W_])", "****", text)
+    return _PARAMETER.sub(r"\1=****", _USERINFO.sub("****@", text))
 
 
 def without_credentials(text: str) -> str:
-    """Strike the user info out of URLs, but for names of variables: `${NAME}` says nothing."""
-    return _USERINFO.sub(lambda found: found[0] if _VARIABLES.fullmatch(found[0]) else "****@", text)
+    """Strike user info and secret parameters out of URLs, but for names of variables: `${NAME}` says nothing."""
+    text = _USERINFO.sub(lambda found: found[0] if _VARIABLES.fullmatch(found[0]) else "****@", text)
+    return _PARAMETER.sub(lambda found: found[0] if _NAMED.fullmatch(found[2]) else f"{found[1]}=****", text)
 
 
 def run(
@@ -54,44 +81,109 @@ def run(
     stdin: str | None = None,
     timeout: float | None = None,
     secrets: Sequence[str] = (),
+    most_written: int | None = None,
 ) -> Result:
     """Run `command` to its end and return what it said, redacted.
 
     The child gets `env` and nothing else, a process group of its own, and is killed with all its children when
-    `timeout` (seconds) is over or this process is interrupted. A command that cannot be started ends with code 127,
-    one that ran out of time with code 124.
+    `timeout` (seconds) is over, it has written more than `most_written` bytes (where the system counts), or this
+    process is interrupted. A command that cannot be started ends with code 127, one that ran out of time with code
+    124, one that wrote too much with 125.
     """
     import subprocess  # many a build starts no process
 
     try:
-        child = subprocess.Popen(
-            list(command),
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
+        child = _child(command, env, cwd, has_input=stdin is not None)
     except OSError as error:
+        if error.errno in _NOT_ITS_FAULT:
+            raise
         return Result(code=127, stdout="", stderr=f"{command[0]}: {error.strerror}\n")
     _RUNNING.add(child)
+    writing: tuple[str, ...] = ()
     try:
-        stdout, stderr = child.communicate(stdin, timeout=timeout)
+        if most_written is None:
+            stdout, stderr = child.communicate(stdin, timeout=timeout)
+        else:
+            stdout, stderr = _watched(child, stdin, timeout, most_written)
         code = child.returncode
     except subprocess.TimeoutExpired:
         _end(child)
         stdout, stderr = child.communicate()
         code, stderr = 124, stderr + f"\nended after {timeout:g} s\n"
+    except _TooMuchWritten:
+        writing = _open_files(child.pid)
+        _end(child)
+        stdout, stderr = child.communicate()
+        code, stderr = WROTE_TOO_MUCH, stderr + f"\nended after {most_written} bytes\n"
     except BaseException:
         _end(child)
         raise
     finally:
         _RUNNING.discard(child)
-    return Result(code=code, stdout=redact(stdout, secrets=secrets), stderr=redact(stderr, secrets=secrets))
+    said = [redact(text, secrets=secrets) for text in (stdout, stderr)]
+    return Result(code=code, stdout=said[0], stderr=said[1], writing=writing)
+
+
+def _child(
+    command: Sequence[str], env: Mapping[str, str], cwd: str | None, *, has_input: bool
+) -> subprocess.Popen[str]:
+    import subprocess
+
+    return subprocess.Popen(
+        list(command),
+        env=dict(env),
+        cwd=cwd,
+        stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+    )
+
+
+class _TooMuchWritten(Exception):
+    pass
+
+
+def _watched(
+    child: subprocess.Popen[str], stdin: str | None, timeout: float | None, most_written: int
+) -> tuple[str, str]:
+    """Wait for a child, and look now and then how much it has written."""
+    import subprocess
+
+    ending = time.monotonic() + (float("inf") if timeout is None else timeout)
+    while True:
+        left = ending - time.monotonic()
+        try:
+            return child.communicate(stdin, timeout=max(0.0, min(left, _LOOK_AFTER)))
+        except subprocess.TimeoutExpired:
+            if left <= _LOOK_AFTER:
+                raise
+        if _written(child.pid) > most_written:
+            raise _TooMuchWritten
+
+
+def _written(pid: int) -> int:
+    """Return how many bytes a process has written, its threads included; 0 where the system does not count."""
+    try:
+        with open(f"/proc/{pid}/io", encoding="ascii") as stream:
+            return next((int(line[7:]) for line in stream if line.startswith("wchar: ")), 0)
+    except OSError:
+        return 0
+
+
+def _open_files(pid: int) -> tuple[str, ...]:
+    folder = f"/proc/{pid}/fd"
+    found = set()
+    try:
+        for name in os.listdir(folder):
+            with suppress(OSError):
+                found.add(os.readlink(os.path.join(folder, name)))
+    except OSError:
+        pass
+    return tuple(sorted(found))
 
 
 def check(

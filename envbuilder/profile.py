@@ -17,10 +17,10 @@ import json
 import os
 import time
 from contextlib import contextmanager
-from os.path import basename, isfile, join
+from os.path import basename, dirname, isfile, join
 
-from envbuilder import fs, notice, protocol
-from envbuilder.digest import is_sealed, sealed
+from envbuilder import flocks, fs, notice, protocol
+from envbuilder.digest import is_sealed, sealed, sha256_bytes
 from envbuilder.errors import HomeError, NoSuchGeneration, ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +37,8 @@ FORMAT = 1
 DEFAULT = "default"
 STATES = ("untried", "good", "bad")
 _REMEMBERED_SWITCHES = 10_000
+NOTHING: dict[str, str] = {}
+"""What is kept beside records that an older version wrote: nobody knows."""
 
 
 class Profile(NamedTuple):
@@ -69,7 +71,7 @@ class Generation(NamedTuple):
     `inputs` are the digests of what it was built from; `packages` are `[name, version, plugin, editable]`; `created`
     is an ISO 8601 time in UTC; `base` has `prefix`, `label`, `engine` and `engine_version`; `left_out` is optional
     plugin → why; `state` is one of `STATES`, `why` says what serving had to do with that and `judged` when, in UTC;
-    both are "" where nobody but a person judged.
+    both are "" where nobody but a person judged. `kept` are the sha256 of the files beside the record, by suffix.
     """
 
     number: int
@@ -86,6 +88,7 @@ class Generation(NamedTuple):
     reason: str
     why: str = ""
     judged: str = ""
+    kept: dict[str, str] = NOTHING
 
 
 class Order(NamedTuple):
@@ -101,16 +104,32 @@ class Order(NamedTuple):
 
 def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> AbstractContextManager[None]:
     """Hold the profile's lock; everything here that writes wants it held."""
-    return fs.locked(
+    require_own(profile)
+    return flocks.locked(
         join(profile.layout.flocks, f"profile-{profile.name}-{profile.base_key}"), wait=wait, on_wait=on_wait
     )
 
 
+def require_own(profile: Profile) -> None:
+    """Raise `HomeError` where somebody else's symlink stands for a folder that is written to."""
+    home, above = profile.layout, dirname(profile.path)
+    overlays = (home.overlays, join(home.overlays, profile.base_key))
+    led = fs.led_away(home.flocks, *overlays, home.profiles, above, profile.path, join(profile.path, "generations"))
+    if led:
+        hint = "see who put it there; what it leads to is not touched"
+        raise HomeError(home=home.home, reason=f"has another user's symlink where `{led}` should be", hint=hint)
+
+
 @contextmanager
 def changing(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterator[None]:
-    """Hold what a switch needs: gc at bay, so that what is there stays there, and the profile's lock."""
+    """Hold what a switch needs: gc at bay, so that what is there stays there, and the profile's lock.
+
+    Where the file system is full, what is written meanwhile has the reserve's room.
+    """
+    require_own(profile)
     with (
-        fs.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
+        fs.drawing_on(profile.layout.reserve),
+        flocks.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
         locked(profile, wait=wait, on_wait=on_wait),
     ):
         yield
@@ -119,10 +138,11 @@ def changing(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterat
 @contextmanager
 def building(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterator[None]:
     """Let one build at a time work on the profile, and no gc meanwhile."""
+    require_own(profile)
     flock = join(profile.layout.flocks, f"build-{profile.name}-{profile.base_key}")
     with (
-        fs.locked(flock, wait=wait, on_wait=on_wait),
-        fs.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
+        flocks.locked(flock, wait=wait, on_wait=on_wait),
+        flocks.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
     ):
         yield
 
@@ -146,6 +166,7 @@ def read(profile: Profile, number: int) -> Generation:
             record = json.load(stream)
         if record.pop("format") > FORMAT:
             raise HomeError(home=profile.layout.home, reason="is newer than this vpm-env", hint="upgrade vpm-env")
+        record.pop("checksum", None)  # for `verify`: who goes back at night takes what can be read
         return Generation(**record)
     except FileNotFoundError:
         raise NoSuchGeneration(
@@ -171,31 +192,47 @@ def order(profile: Profile) -> Order:
     record = _read_order(profile)
     now = current(profile)
     if now is None:
-        return Order(numbers=[], held=False, switches=record["switches"])
-    for numbers_then, held in ((record["order"], record["held"]), (record["before"], record["held_before"])):
-        if numbers_then and numbers_then[-1] == now:
-            return Order(numbers=numbers_then, held=held, switches=record["switches"])
-    return Order(numbers=[now], held=False, switches=record["switches"])
+        return Order(numbers=[], held=False, switches=record["switches"][:-1])
+    if record["order"] and record["order"][-1] == now:
+        return Order(numbers=record["order"], held=record["held"], switches=record["switches"])
+    happened = record["switches"][:-1]  # the last was recorded, and then there was no rename
+    if record["before"] and record["before"][-1] == now:
+        return Order(numbers=record["before"], held=record["held_before"], switches=happened)
+    return Order(numbers=[now], held=False, switches=happened)
 
 
-def add(profile: Profile, generation: Generation, *, config: bytes, lock: str) -> Generation:
-    """Record a new generation, under the number after the highest, without switching to it; return it numbered."""
+def add(
+    profile: Profile,
+    generation: Generation,
+    *,
+    config: bytes,
+    lock: str,
+    beside: Callable[[Generation], None] | None = None,
+) -> Generation:
+    """Record a new generation, under the number after the highest, without switching to it; return it numbered.
+
+    `beside` writes what else is kept with it: the record that makes it count comes last.
+    """
     number = max(numbers(profile), default=0) + 1
-    numbered = generation._replace(number=number)
+    kept = {"plugins.yaml": config, "pylock.toml": lock.encode()}
+    digests = {suffix: sha256_bytes(content) for suffix, content in kept.items()}
+    numbered = generation._replace(number=number, kept=digests)
     fs.make_dirs(join(profile.path, "generations"))
-    fs.write_atomic(profile.file(number, "plugins.yaml"), config)
-    fs.write_atomic(profile.file(number, "pylock.toml"), lock.encode())
+    for suffix, content in kept.items():
+        fs.write_atomic(profile.file(number, suffix), content)
+    if beside:
+        beside(numbered)
     protocol.reached("generation", "kept")
     _point(profile, number, generation.digest)
     protocol.reached("generation", "pointed")
-    fs.write_json(profile.file(number, "json"), {"format": FORMAT, **numbered._asdict()})
+    rewrite(profile, numbered)
     protocol.reached("generation", "recorded")
     return numbered
 
 
 def rewrite(profile: Profile, generation: Generation) -> None:
-    """Write a generation's record again: its inputs were seen to lead to the same set."""
-    fs.write_json(profile.file(generation.number, "json"), {"format": FORMAT, **generation._asdict()})
+    """Write a generation's record, or write it again: its inputs were seen to lead to the same set."""
+    fs.write_json(profile.file(generation.number, "json"), sealed({"format": FORMAT, **generation._asdict()}))
 
 
 def point(profile: Profile, generation: Generation) -> None:

@@ -81,6 +81,8 @@ def begin(name: str, *, kind: str, engine: str | None, folder: str | None) -> Be
             if islink(target) or not fs.publish_dir(join(staged, basename(target)), target):
                 _require_free(target)
     except OSError as error:
+        if error.errno in fs.FULL:
+            raise
         raise UsageError(f"`{target}` cannot be made: {error.strerror}") from None
     shown = relpath(target)
     is_below = not shown.startswith(os.pardir)

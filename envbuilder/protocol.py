@@ -22,10 +22,29 @@ GENERATION = ("kept", "pointed", "recorded")
 SWITCH = ("ordered", "switched", "told")
 """The order before and after, then `current`, then what others read of it."""
 
-COLLECTION = ("unpointed", "overlays thrown", "packages thrown", "leftovers thrown", "emptied")
+COLLECTION = ("leftovers thrown", "unpointed", "overlays thrown", "packages thrown", "emptied")
 """What points to a thing goes before the thing; things go to the trash by a rename each, and are deleted there."""
 
-STEPS = {"package": PACKAGE, "overlay": OVERLAY, "generation": GENERATION, "switch": SWITCH, "gc": COLLECTION}
+HOOK = ("compiled", "begun", "written", "described", "hooked", "unhooked", "removed")
+"""What is going to lie in the base is recorded there first; the line that imports it comes last and goes first."""
+
+REPAIR = ("dropped", "fetched", "swapped", "described", "relinked", "restored")
+"""What is made again goes; packages are had beside the store and change places with the damaged ones; then what
+overlays say and link to, and last what points to them. Each step leaves less damage than there was."""
+
+REMOVAL = ("unpointed", "thrown", "removed")
+"""Nothing points to a set any more, what it was made of is in the trash, and then the rest goes."""
+
+STEPS = {
+    "package": PACKAGE,
+    "overlay": OVERLAY,
+    "generation": GENERATION,
+    "switch": SWITCH,
+    "gc": COLLECTION,
+    "hook": HOOK,
+    "uninstall": REMOVAL,
+    "repair": REPAIR,
+}
 
 
 def reached(commit: str, step: str) -> None:

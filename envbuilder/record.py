@@ -1,7 +1,6 @@
-"""Check an artifact against its own word: the archive's members, and RECORD against the tree that was installed.
+"""Check an artifact against its own word: RECORD against the tree that was installed.
 
-Installers neither check the hashes of RECORD nor refuse every member that leads outside; nothing enters the store
-before it was checked here.
+Installers do not check the hashes of RECORD; nothing enters the store before it was checked here.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ import os
 import posixpath
 import re
 import stat
-import zipfile
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.errors import PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 SHOWN_PROBLEMS = 20
 UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
@@ -35,19 +33,27 @@ class _Row(NamedTuple):
     hash: str
 
 
-def check_members(wheel: str, *, package: str) -> None:
-    """Refuse a wheel with members that an installer would drop, move or follow: told apart only in the archive."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
-        raise PackageError(package=package, problems=(f"is no wheel: {error}",)) from None
-    _refuse(package, [problem for member in members for problem in _member_problems(member)])
-
-
 def check_record(prefix: str, site: str, dist_info: str, *, package: str) -> None:
     """Refuse a tree that is not what its RECORD says, no more and no less; raise `PackageError` with all problems."""
-    _refuse(package, list(_record_problems(prefix, site, dist_info)))
+    refuse(package, list(_record_problems(prefix, site, dist_info)))
+
+
+def check_listing(names: Collection[str], content: bytes, *, record: str, package: str) -> None:
+    """Refuse a wheel whose RECORD (`content`, the member `record`) does not list its members, no more and no less.
+
+    Installers mend a RECORD that lists too much, so that the tree cannot show it.
+    """
+    try:
+        listed = {row[0] for row in csv.reader(content.decode().splitlines()) if row}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PackageError(package=package, problems=(f"its RECORD cannot be read: {error}",)) from None
+    own = {posixpath.join(posixpath.dirname(record), name) for name in UNHASHED}
+    there = {name for name in names if not name.endswith("/")}
+    outside = {path for path in listed if path.startswith("/") or ".." in path.split("/")}
+    problems = [f"its RECORD names {_shown(path)}, which leads outside" for path in sorted(outside)]
+    problems += [f"{_shown(path)} of its RECORD is missing" for path in sorted(listed - there - own - outside)]
+    problems += [f"{_shown(path)} is not in its RECORD" for path in sorted(there - listed - own)]
+    refuse(package, problems)
 
 
 def walk(root: str) -> Iterator[str]:
@@ -60,17 +66,6 @@ def walk(root: str) -> Iterator[str]:
 def is_bytecode(path: str) -> bool:
     """Tell whether a path is a cached compilation, which is in no key; a sourceless `.pyc` is content."""
     return path.endswith(".pyc") and posixpath.basename(posixpath.dirname(path)) == "__pycache__"
-
-
-def _member_problems(member: zipfile.ZipInfo) -> Iterator[str]:
-    name = member.orig_filename
-    parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", name):
-        yield f"its member {name!r} leads outside"
-    if _CONTROL.search(name):
-        yield f"its member {name!r} has control characters in its name"
-    if stat.S_ISLNK(member.external_attr >> 16):
-        yield f"its member {name!r} is a symbolic link"
 
 
 def _record_problems(prefix: str, site: str, dist_info: str) -> Iterator[str]:
@@ -129,7 +124,8 @@ def _shown(path: str) -> str:
     return f"`{inner}`" if inner.isprintable() else repr(inner)
 
 
-def _refuse(package: str, problems: list[str]) -> None:
+def refuse(package: str, problems: list[str]) -> None:
+    """Raise `PackageError` if there are problems: the first ones, for a hostile archive may have a million."""
     if len(problems) > SHOWN_PROBLEMS:
         problems = [*problems[:SHOWN_PROBLEMS], f"and {len(problems) - SHOWN_PROBLEMS} more"]
     if problems:

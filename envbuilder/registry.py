@@ -89,7 +89,7 @@ def keep(profile: Profile, generation: Generation, manifest: Manifest | None) ->
         return
     content = _content(profile.base_key, generation, _rows(profile, generation, manifest))
     try:
-        fs.write_plain(profile.file(generation.number, "registry"), content)
+        fs.write_atomic(profile.file(generation.number, "registry"), content, synced=False)
     except OSError:
         return
     said = notice.read(profile.layout)

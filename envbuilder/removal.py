@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from os.path import join
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, notice, overlay, startup
+from envbuilder import fs, gc, notice, overlay, protocol, startup, trash
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.belongings import belongings, is_home
@@ -54,11 +55,34 @@ def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
     left += _other_hooks(layout, env, own_prefix)
     freed = gc.freed(ours)
     if not dry_run:
-        for path in ours:
-            fs.remove_tree(path, within=layout.home)
-        fs.remove_empty_dir(layout.home)
+        _take_away(layout, ours)
     left += strange
     return Removed(paths=(*hook, *ours), bytes=freed, left=tuple(left))
+
+
+def _take_away(layout: Layout, ours: list[str]) -> None:
+    """Remove what is ours, so that what is left is a sound home whenever this ends: what points to others goes first.
+
+    Sets go to the trash by a rename each. The `format` file goes last: a removal that died is gone on with by the next.
+    """
+    _throw(layout, ours, layout.profiles)
+    protocol.reached("uninstall", "unpointed")
+    for folder in (layout.overlays, layout.sources, layout.store, layout.cache):
+        _throw(layout, ours, folder)
+    protocol.reached("uninstall", "thrown")
+    for path in (*(path for path in ours if path != layout.format), *trash.entries(layout)):
+        fs.remove_tree(path, within=layout.home)
+    fs.remove_empty_dir(layout.trash)
+    protocol.reached("uninstall", "removed")
+    fs.remove(layout.format)
+    fs.remove_empty_dir(layout.home)
+
+
+def _throw(layout: Layout, ours: list[str], folder: str) -> None:
+    for path in ours:
+        if path == folder or path.startswith(f"{folder}{os.sep}"):
+            with suppress(OSError):  # it is deleted where it lies, then
+                trash.throw(layout, path, f"leftover-{os.path.basename(path)}")
 
 
 def _require_unused(layout: Layout) -> None:
@@ -89,14 +113,13 @@ def _other_hooks(layout: Layout, env: Environment, own_prefix: str) -> list[str]
 
 
 def _divided(layout: Layout) -> tuple[list[str], list[str]]:
-    """Divide the home into what is ours, the `format` file last, and what is not."""
+    """Divide the home into what is ours and what is not."""
     if not is_home(layout) and fs.names_in(layout.home):
         raise HomeError(home=layout.home, reason="was not made by vpm-env: it has no `format` file")
     ours, strange = belongings(layout)
     if layout.registry in ours and not notice.is_ours(layout.registry):
         ours.remove(layout.registry)
         strange.append(layout.registry)
-    # The format file goes last: a removal that was interrupted is gone on with by the next.
     return sorted(ours, key=lambda path: path == layout.format), strange
 
 

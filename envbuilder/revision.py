@@ -86,7 +86,7 @@ def manifest_of(found: Revision) -> Manifest:
     if found.manifest is not None:
         return found.manifest
     number = chosen(found.profile, found.generation.number).number
-    raise ProfileError(f"the overlay of generation {number} is damaged", hint="run `vpm-env build --force`")
+    raise ProfileError(f"the overlay of generation {number} is damaged", hint="run `vpm-env verify --repair`")
 
 
 def sizes(found: Revision) -> Sizes | None:

@@ -6,26 +6,24 @@ Data: what `gc` spares, seen from the other end.
 from __future__ import annotations
 
 import os
-import re
 import time
 from dataclasses import dataclass
-from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import gc, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.errors import UsageError
 from envbuilder.ledger import Ledger
-from envbuilder.overlay import LEASE
+from envbuilder.occupants import occupants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from envbuilder.gc import Policy
+    from envbuilder.occupants import Occupants
     from envbuilder.paths import Layout
 
 _LISTED = 5
-_LOCKED = re.compile(r"\bFLOCK\s+ADVISORY\s+READ\s+(?P<pid>\d+)\s+(?P<major>\w+):(?P<minor>\w+):(?P<inode>\d+)\b")
 
 
 class Holder(NamedTuple):
@@ -63,19 +61,22 @@ def why_kept(layout: Layout, text: str, policy: Policy) -> tuple[Kept, ...]:
     if not meant and not packages:
         raise UsageError(f"nothing in the store is called `{text}`", hint=_near(text, layout))
     now = time.time()
-    holders = {entry: tuple(_holders(layout, *entry, policy, now)) for entry in overlays}
+    members = {entry: overlay.members(layout, *entry) for entry in overlays}
+    seen = occupants(layout, members)
+    holders = {entry: tuple(_holders(layout, *entry, policy, seen, now)) for entry in overlays}
     found = [
         Kept(kind="overlay", name=entry[1], holders=holders[entry], bytes=Ledger().add(layout.overlay(*entry)))
         for entry in meant
     ]
     traces = store.traces(layout) if packages else {}
     for key in packages:
-        users = [entry for entry in overlays if key in _members(layout, *entry)]
+        users = [entry for entry in overlays if key in members[entry]]
         through = tuple(
             Holder(f"{holder.what} through {entry[1][:12]}", holder.why)
             for entry in users
             for holder in holders[entry] or (Holder("an overlay that nothing points to,", ""),)
         )
+        through += tuple(Holder(f"process {use.pid}", use.how) for use in seen.packages.get(key, ()))
         ledger = Ledger()
         ledger.add(*(layout.overlay(*entry) for entry in users))
         freed = ledger.add(*traces.get(key, ()), layout.package(key))
@@ -123,7 +124,9 @@ def _shown(key: str) -> str:
     return f"{digits[:12]} ({rest})"
 
 
-def _holders(layout: Layout, base_key: str, digest: str, policy: Policy, now: float) -> Iterator[Holder]:
+def _holders(
+    layout: Layout, base_key: str, digest: str, policy: Policy, living: Occupants, now: float
+) -> Iterator[Holder]:
     for profile in profiles.all_profiles(layout):
         if profile.base_key != base_key:
             continue
@@ -132,25 +135,10 @@ def _holders(layout: Layout, base_key: str, digest: str, policy: Policy, now: fl
             if generation.digest == digest and os.path.lexists(profile.pointer(generation.number)):
                 name = f"generation {generation.number} of profile {profile.name}"
                 yield Holder(name, reasons.get(generation.number, ""))
-    if overlay.is_leased(layout, base_key, digest):
-        pids = ", ".join(map(str, _leasing(join(layout.overlay(base_key, digest), LEASE))))
-        yield Holder(f"process {pids}" if pids else "a process", "uses it")
-
-
-def _leasing(lease: str) -> list[int]:
-    """Name the processes that hold a lease, as far as /proc tells."""
-    try:
-        status = os.stat(lease)
-        with open("/proc/locks", encoding="ascii") as stream:
-            text = stream.read()
-    except OSError:
-        return []
-    return sorted({int(found["pid"]) for found in _LOCKED.finditer(text) if int(found["inode"]) == status.st_ino})
-
-
-def _members(layout: Layout, base_key: str, digest: str) -> set[str]:
-    manifest = overlay.get(layout, base_key, digest)
-    return {member.key for member in manifest.members} if manifest else set()
+    uses = living.overlays.get((base_key, digest), ())
+    yield from (Holder(f"process {use.pid}", use.how) for use in uses)
+    if not uses and overlay.is_leased(layout, base_key, digest):
+        yield Holder("a process", "holds its lease")
 
 
 def _near(text: str, layout: Layout) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from envbuilder import fs, overlay, process
+from envbuilder import flocks, overlay, process
 from envbuilder.base import describe
 from envbuilder.errors import ProfileError, UsageError
 from envbuilder.scope import profile_of
@@ -80,7 +80,7 @@ def enter(found: Scope, *, number: int | str | None, report: Reporter, without: 
     path = found.layout.overlay(base.key, generation.digest)
     lease = None
     try:
-        lease = fs.hold_lease(os.path.join(path, overlay.LEASE))
+        lease = flocks.hold_lease(os.path.join(path, overlay.LEASE))
     except FileNotFoundError:
         pass  # gc was faster; the next lines say so
     manifest = overlay.read(path)

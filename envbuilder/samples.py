@@ -37,6 +37,6 @@ SAMPLES = {
     "keep": "vpm-env keep 7",
     "unkeep": "vpm-env unkeep 7",
     "gc": "vpm-env gc --older-than 30d --dry-run",
-    "verify": "vpm-env verify",
+    "verify": "vpm-env verify --repair",
     "uninstall": "vpm-env uninstall --dry-run",
 }

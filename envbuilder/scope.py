@@ -95,6 +95,21 @@ def _is_profile_name(name: str) -> bool:
 
 def home(options: Options, env: Environment) -> Layout:
     """Find the home and check that this version may use it; nothing is made."""
+    layout = home_as_it_is(options, env)
+    _require_format(layout)
+    _require_own(layout, layout.flocks, layout.trash, layout.cache, f"{layout.cache}/bases", f"{layout.cache}/choices")
+    return layout
+
+
+def _require_own(layout: Layout, *paths: str) -> None:
+    """Raise `HomeError` where somebody else's symlink stands for what is written to."""
+    if led := fs.led_away(*paths):
+        hint = "see who put it there; what it leads to is not touched"
+        raise HomeError(home=layout.home, reason=f"has another user's symlink where `{led}` should be", hint=hint)
+
+
+def home_as_it_is(options: Options, env: Environment) -> Layout:
+    """Find the home, whatever its state; raise `HomeError` where nothing names one."""
     named = home_of(env, options.home)
     if named is None:
         raise HomeError(
@@ -102,9 +117,7 @@ def home(options: Options, env: Environment) -> Layout:
             reason="no home: neither `VPM_ENV_HOME` nor the user's home directory is set",
             hint="set `VPM_ENV_HOME` to a folder that vpm-env may write to",
         )
-    layout = Layout(home=named)
-    _require_format(layout)
-    return layout
+    return Layout(home=named)
 
 
 def hand_over(layout: Layout, owners: Collection[int]) -> None:
@@ -112,7 +125,7 @@ def hand_over(layout: Layout, owners: Collection[int]) -> None:
     home = os.stat(layout.home)
     if home.st_uid in owners:
         below = [join(layout.cache, name) for name in fs.names_in(layout.cache)]
-        for path in (*_folders(layout), layout.flocks, layout.trash, layout.cache, *below):
+        for path in (*_folders(layout), layout.flocks, layout.trash, layout.reserve, layout.cache, *below):
             fs.give_dir(path, home)
 
 
@@ -130,6 +143,7 @@ def make_home(layout: Layout) -> None:
         from envbuilder.belongings import is_home  # as a rule there is one, and it is as it was made
 
         is_home(layout)
+    _require_own(layout, *folders, layout.format, *(join(layout.cache, name) for name in fs.names_in(layout.cache)))
     try:
         fs.shut_out_strangers(layout.home)
         fs.make_dirs(layout.home)
@@ -138,9 +152,11 @@ def make_home(layout: Layout) -> None:
         for path in folders:
             fs.make_dirs(path)
     except OSError as error:
+        if error.errno in fs.FULL:
+            raise
         raise HomeError(
             home=layout.home,
-            reason=f"cannot be written: {error.strerror}",
+            reason=f"cannot be written: {(error.strerror or str(error)).lower()}",
             hint="name another with `--home` or `VPM_ENV_HOME`",
         ) from None
 

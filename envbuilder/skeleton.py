@@ -1,19 +1,22 @@
 """What all overlays of one base have in common: made once by virtualenv, then hard-linked.
 
 A skeleton holds no path of the overlay it ends up in: scripts find themselves, `pyvenv.cfg` names only the base.
-It lies in the home's cache; deleting it costs the next build half a second.
+It lies in the home's cache; deleting it costs the next build half a second. A list of its files is one of them, and
+gets into each overlay like the others, so that damage to one is found, which would reach all overlays.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import stat
 import sys
 from os.path import dirname, isfile, join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, process
-from envbuilder.digest import sha256_of
+from envbuilder import fs, process, space
+from envbuilder.digest import sealed, sha256_file, sha256_of
 from envbuilder.errors import BaseError
 from envbuilder.paths import site_packages
 from envbuilder.scripts import entry_script
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.paths import Environment, Layout
 
-FORMAT = 2
+FORMAT = 3
+LIST = "skeleton.json"
 ACTIVATORS = "bash,fish"
 PROMPT = "vpm-env"
 _LAYER = join(dirname(__file__), "_layer.py")
@@ -45,8 +49,23 @@ def skeleton(base: Base, layout: Layout, env: Environment) -> str:
         made = join(stage, "skeleton")
         _virtualenv(base, made, layout, env)
         _refine(made, base, env)
+        _list(made)
         fs.publish_dir(made, path)
     return path
+
+
+def _list(path: str) -> None:
+    """Write what there is: `[path, mode, sha256, ""]` of files, `[path, 0, "", target]` of symlinks."""
+    rows: list[list[str | int]] = []
+    for folder, folders, names in os.walk(path):
+        for name in sorted(names + [name for name in folders if os.path.islink(join(folder, name))]):
+            found = join(folder, name)
+            inner = os.path.relpath(found, path)
+            if os.path.islink(found):
+                rows.append([inner, 0, "", os.readlink(found)])
+            else:
+                rows.append([inner, stat.S_IMODE(os.lstat(found).st_mode), sha256_file(found), ""])
+    fs.write_plain(join(path, LIST), json.dumps(sealed({"format": FORMAT, "files": sorted(rows)})).encode())
 
 
 def _name(base: Base) -> str:
@@ -76,6 +95,7 @@ def _virtualenv(base: Base, path: str, layout: Layout, env: Environment) -> None
         own["HOME"] = layout.cache
     result = process.run([*command, path], env={**variables, **own}, timeout=120)
     if result.code:
+        space.require_nothing_refused(result.output, path)
         raise BaseError(f"virtualenv cannot make an overlay for the base `{base.python}`:\n{result.output.rstrip()}")
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os.path import isdir, isfile, join
+from os.path import isdir, isfile, join, normpath, realpath
 from typing import TYPE_CHECKING, Any, Literal
 
-from envbuilder import fs, git, process, remotes, tree
+from envbuilder import flocks, fs, git, process, remotes, tree
 from envbuilder.config import Git, Local
 from envbuilder.digest import sha256_bytes, sha256_file, sha256_of
 from envbuilder.errors import CommandFailed, SourceError
+from envbuilder.policy import rules_of
 from envbuilder.remotes import GitError
 from envbuilder.report import Reporter
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from envbuilder.config import Plugin
     from envbuilder.lock import Lock
     from envbuilder.paths import Environment, Layout
+    from envbuilder.policy import Policy
     from envbuilder.remotes import Remote
 
 _WORKERS = 4
@@ -64,6 +66,7 @@ class _Errand:
     offline: bool
     scratch: str
     report: Reporter
+    policies: tuple[Policy, ...]
 
 
 def fetch(
@@ -76,6 +79,7 @@ def fetch(
     offline: bool,
     scratch: str,
     report: Reporter | None = None,
+    policies: tuple[Policy, ...] = (),
 ) -> dict[str, Source]:
     """Fetch the git and local sources among `plugins` into `scratch`: plugin name → source.
 
@@ -90,6 +94,7 @@ def fetch(
         offline=offline,
         scratch=scratch,
         report=report or Reporter(),
+        policies=policies,
     )
     wanted = [plugin for plugin in plugins if isinstance(plugin.source, (Git, Local))]
     with process.workers(_WORKERS) as pool:
@@ -122,6 +127,8 @@ def _attempt(plugin: Plugin, errand: _Errand) -> Source | str:
     except CommandFailed as error:
         return f"git ended with {error.code}: {error.output.strip()}"
     except OSError as error:
+        if error.errno in fs.FULL:
+            raise
         return f"`{error.filename}`: {error.strerror}" if error.filename else str(error)
 
 
@@ -130,7 +137,13 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
     subdirectory = _inner(source.subdirectory)
     vcs = {"type": "git", "url": remotes.safe_url(source.url), "requested-revision": source.ref}
     with _mirror(remote, errand) as mirror:
-        commit = _kept(name, vcs, subdirectory, errand) or mirror.resolve(source.ref, offline=errand.offline)
+        kept = _kept(name, vcs, subdirectory, errand)
+        commit = kept or mirror.resolve(source.ref, offline=errand.offline)
+        if kept and not errand.offline and (now := mirror.moved_tag(source.ref, kept)):
+            errand.report.warn(
+                f"`{name}`: the tag `{source.ref}` is commit {now[:12]} now, and was {kept[:12]} when it was locked; "
+                f"`vpm-env upgrade {name}` takes it"
+            )
         mirror.ensure(commit, source.ref, offline=errand.offline)
         target = join(errand.scratch, f"git-{sha256_bytes(name.encode())[:12]}")
         mirror.export(commit, target)
@@ -138,6 +151,8 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
     path = join(target, subdirectory) if subdirectory else target
     if not isdir(path):
         raise GitError(f"the subdirectory `{subdirectory}` is not in commit {commit[:12]}")
+    if not f"{realpath(path)}{os.sep}".startswith(f"{realpath(target)}{os.sep}"):
+        raise GitError(f"the subdirectory `{subdirectory}` of commit {commit[:12]} leads out of the repository")
     _require_project(path)
     vcs |= {"commit-id": commit, "subdirectory": subdirectory}
     return Source(plugin=name, kind="tree", path=path, vcs={key: value for key, value in vcs.items() if value})
@@ -145,11 +160,20 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
 
 @contextmanager
 def _mirror(remote: Remote, errand: _Errand) -> Iterator[git.Mirror]:
-    """Lend the mirror of `remote`, locked: two builds may want it at once."""
+    """Lend the mirror of `remote`, locked: two builds may want it at once; refuse one that no policy allows."""
+    _require_allowed(remote, errand)
     named = sha256_bytes(remote.url.encode())[:32]
     lock = join(errand.layout.flocks, f"git-{named}.lock")
-    with fs.locked(lock, wait=errand.env.lock_wait, on_wait=errand.report.waiting):
+    with flocks.locked(lock, wait=errand.env.lock_wait, on_wait=errand.report.waiting):
         yield git.Mirror(path=join(errand.layout.cache, "git", named), remote=remote, env=errand.env)
+
+
+def _require_allowed(remote: Remote, errand: _Errand) -> None:
+    """Hold a repository to the policies, a submodule's too, by the URL that git's own settings make of it."""
+    for rule in rules_of(errand.policies, "git"):
+        asked = git.effective_url(remote, errand.env)
+        if not (rule.covers(remote.url) and rule.covers(asked)):
+            raise GitError(f"`{process.redact(asked)}` is forbidden by `{rule}` ({rule.place})")
 
 
 def _export_submodules(parent: Remote, target: str, errand: _Errand, *, depth: int) -> None:
@@ -158,6 +182,8 @@ def _export_submodules(parent: Remote, target: str, errand: _Errand, *, depth: i
         raise GitError(f"its submodules are nested more than {_SUBMODULE_DEPTH} deep")
     for path, (url, commit) in git.submodules(target, errand.env).items():
         inner = join(target, _inner(path) or "")
+        if realpath(inner) != join(realpath(target), normpath(path)):
+            raise GitError(f"its submodule `{path}` leads through a link")
         remote = remotes.relative_to(parent, url)
         with _mirror(remote, errand) as mirror:
             mirror.ensure(commit, None, offline=errand.offline)

@@ -13,6 +13,7 @@ from envbuilder import fs
 from envbuilder._auto import seen_of
 from envbuilder.interpreter import watched
 from envbuilder.overlay import MANIFEST
+from envbuilder.paths import policy_files
 from envbuilder.tuples import TYPE_CHECKING
 from envbuilder.unchanged import look, unchanged
 
@@ -32,7 +33,8 @@ def note(found: Scope) -> None:
     base = watched(found.interpreter.python, seen.base["facts"])
     generations = dirname(seen.profile.file(newest.number, "json"))
     own = (seen.config_file, newest.inputs["lock_file"], seen.profile.current, generations, join(overlay, MANIFEST))
-    parts = [part for path in (*own, *base) for part in (path, seen_of(path))]
+    policies = policy_files(seen.base["facts"]["prefix"])
+    parts = [part for path in (*own, *base, *policies) for part in (path, seen_of(path))]
     if _settled(found) != first:
         return  # what changed meanwhile may have been looked at before or after that
     file = found.layout.start(found.profile_name, newest.base_key)

@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from os.path import abspath, dirname, exists, isdir, isfile, join, relpath
+from os.path import abspath, dirname, exists, isfile, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, process
+from envbuilder import flocks, fs, process
 from envbuilder import hook_files as files
+from envbuilder import hook_writing as writing
 from envbuilder.errors import BaseError, CommandFailed
 from envbuilder.hook_files import LINE, PTH, SINGLE_MODULES, Settings
-from envbuilder.paths import HOOK, environment
+from envbuilder.paths import HOOK
 from envbuilder.report import Reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from envbuilder.base import Base
     from envbuilder.paths import Layout
 
-# The hook runs at every start, under -O and -OO too; without its .pyc each would cost milliseconds more, and to read
-# docstrings costs as well. A hash that is not checked holds where image layers normalise the times of files.
-_COMPILE = """
-import importlib.util, py_compile, sys
-mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-for path in sys.argv[1:]:
-    for level in ("", 1, 2):
-        compiled = importlib.util.cache_from_source(path, optimization=level)
-        print(py_compile.compile(path, compiled, doraise=True, optimize=2, invalidation_mode=mode))
-"""
 GOOD_AFTER = 600.0
 """Seconds that a start lasts that has not failed, unless `hook install --good-after` says otherwise."""
 _MADE_FOR = {
@@ -121,7 +112,8 @@ def install(
     _require_writable(base)
     _require_trusted(base, settings)
     try:
-        written = _write(base, settings)
+        with flocks.folder_held(base.purelib), fs.staging(layout.tmp) as scratch:
+            written = writing.write(base, settings, scratch)
     except (OSError, CommandFailed) as error:
         raise BaseError(f"the hook cannot be written into `{base.purelib}`: {error}") from None
     _require_running(base)
@@ -151,12 +143,13 @@ def uninstall(base: Base, *, reporter: Reporter | None = None) -> tuple[str, ...
 
     Raise `BaseError` when the `.pth` has other lines than ours, or when the folder cannot be written to.
     """
-    if not (exists(join(base.purelib, PTH)) or files.dist_infos(base.purelib)):
+    if not writing.is_there(base.purelib):
         return ()
     _require_writable(base)
     _require_own_line(base.purelib)
     try:
-        return tuple(_remove(base.purelib, reporter or Reporter()))
+        with flocks.folder_held(base.purelib):
+            return tuple(writing.remove(base.purelib, reporter or Reporter()))
     except OSError as error:
         raise BaseError(f"the hook cannot be removed from `{base.purelib}`: {error}") from None
 
@@ -164,9 +157,7 @@ def uninstall(base: Base, *, reporter: Reporter | None = None) -> tuple[str, ...
 def planned_removal(base: Base) -> tuple[str, ...]:
     """Return the paths that `uninstall` would remove."""
     folder = base.purelib
-    if not (exists(join(folder, PTH)) or files.dist_infos(folder)):
-        return ()
-    return tuple(join(folder, name) for name in sorted(_present(folder)))
+    return tuple(join(folder, name) for name in sorted(writing.present(folder))) if writing.is_there(folder) else ()
 
 
 def inspect(base: Base) -> HookStatus:
@@ -193,6 +184,12 @@ def inspect(base: Base) -> HookStatus:
     )
 
 
+def pieces(base: Base) -> list[str]:
+    """Name what of a hook is there where it is not installed."""
+    names = [name for name in (PTH, *SINGLE_MODULES) if exists(join(base.purelib, name))]
+    return names + [os.path.basename(path) for path in files.dist_infos(base.purelib)]
+
+
 def _problems(base: Base, known: Mapping[str, Any]) -> Iterator[str]:
     for name, value in files.expected(base).items():
         if known.get(name) != value:
@@ -200,100 +197,21 @@ def _problems(base: Base, known: Mapping[str, Any]) -> Iterator[str]:
     recorded = files.recorded(base.purelib)
     if not recorded:
         yield "its RECORD is missing"
-    for name, digest in recorded.items():
-        if not files.is_as_recorded(base.purelib, name, digest):
+    for name, digests in recorded.items():
+        if not files.is_as_recorded(base.purelib, name, digests):
             yield f"`{name}` is not as it was written"
     if not files.compiled(base.purelib, HOOK, f"cpython-{base.python_version.replace('.', '')}"):
         yield f"it is not compiled for Python {base.python_version}"
 
 
-def _write(base: Base, settings: Settings) -> list[str]:
-    """Write everything in its order, and what an older hook had and this one has not goes last."""
-    folder = base.purelib
-    before = _present(folder)
-    sources = files.sources(base, settings)
-    for name, content in sources.items():
-        _write_file(folder, name, content)
-    names = [*sources, *_compile(base, sources)]
-    for name, content in files.metadata(base).items():
-        _write_file(folder, name, content)
-        names.append(name)
-    record, content = files.record(folder, names)
-    _write_file(folder, record, content)
-    _write_file(folder, PTH, LINE)
-    written = [*names, record, PTH]
-    for name in before - set(written):
-        fs.remove(join(folder, name))
-        fs.remove_empty_dir(dirname(join(folder, name)))
-    return written
-
-
-def _write_file(folder: str, name: str, content: bytes) -> None:
-    """Write one file, readable for all whatever the umask: others than the writer start this Python too."""
-    path = join(folder, name)
-    _make_dir(dirname(path))
-    fs.write_atomic(path, content)
-    fs.set_mode(path, 0o644)
-
-
-def _make_dir(path: str) -> None:
-    if not isdir(path):
-        fs.make_dirs(path)
-        fs.set_mode(path, 0o755)
-
-
-def _compile(base: Base, sources: Iterable[str]) -> list[str]:
-    """Let the base's own interpreter compile the modules; return the paths of the results."""
-    paths = [join(base.purelib, name) for name in sources]
-    for path in paths:
-        _make_dir(join(dirname(path), "__pycache__"))
-    told = process.check([base.python, "-I", "-B", "-c", _COMPILE, *paths], env=_variables(), timeout=120)
-    for path in told.splitlines():
-        fs.set_mode(path, 0o644)
-    return [relpath(path, base.purelib) for path in told.splitlines()]
-
-
-def _variables() -> dict[str, str]:
-    """Return the environment for the base's interpreter: without what steers Python, and with the hook off."""
-    kept = {name: value for name, value in environment().variables.items() if not name.startswith("PYTHON")}
-    return {**kept, "VPM_ENV_DISABLE": "1"}
-
-
-def _remove(folder: str, reporter: Reporter) -> Iterator[str]:
-    recorded = files.recorded(folder)
-    for name in sorted(_present(folder), key=lambda name: (name != PTH, name)):
-        path = join(folder, name)
-        if name == PTH or name.endswith("/RECORD") or _is_removable(folder, name, recorded):
-            fs.remove(path)
-            fs.remove_empty_dir(dirname(path))
-            yield path
-        else:
-            reporter.warn(f"`{path}` stays: it is not as it was written")
-
-
-def _is_removable(folder: str, name: str, recorded: Mapping[str, str]) -> bool:
-    """Tell whether a file is as it was written; a compiled one goes with the module that it is made of."""
-    if name.endswith(".pyc"):
-        parent, _, file = name.rpartition("__pycache__/")
-        name = f"{parent}{file.split('.')[0]}.py"
-        return not exists(join(folder, name)) or files.is_as_recorded(folder, name, recorded.get(name, ""))
-    return files.is_as_recorded(folder, name, recorded.get(name, ""))
-
-
-def _present(folder: str) -> set[str]:
-    """Name every file of a hook that is there: what RECORD lists, and what it forgot to."""
-    paths = [join(folder, name) for name in (*SINGLE_MODULES, PTH, *files.recorded(folder))]
-    paths += [join(dist_info, name) for dist_info in files.dist_infos(folder) for name in os.listdir(dist_info)]
-    paths += [path for module in SINGLE_MODULES for path in files.compiled(folder, module)]
-    return {relpath(path, folder) for path in paths if isfile(path)}
-
-
 def _require_writable(base: Base) -> None:
-    folder = _nearest(base.purelib)
+    folder, without = _nearest(base.purelib), "do without the hook: `vpm-env run -- COMMAND`"
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise BaseError(f"`{folder}` of the base is on a read-only file system", hint=without)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BaseError(
             f"`{folder}` of the base is not writable by this user",
-            hint="run `vpm-env hook` as its owner, or do without the hook: `vpm-env run -- COMMAND`",
+            hint=f"run `vpm-env hook` as its owner, or {without}",
         )
 
 
@@ -328,7 +246,7 @@ def _require_own_line(folder: str) -> None:
 
 def _require_running(base: Base) -> None:
     """Start the base's interpreter and look whether it ran the hook; take it out again if not."""
-    told = process.run([base.python, "-B", "-c", _RAN], env=_variables(), timeout=120)
+    told = process.run([base.python, "-B", "-c", _RAN], env=writing.variables(), timeout=120)
     if told.code or told.stdout.strip() != join(base.purelib, HOOK):
         uninstall(base)
         raise BaseError(

@@ -2,45 +2,106 @@
 
 from __future__ import annotations
 
+import os
+from os.path import isfile, join
 from typing import TYPE_CHECKING
 
 from envbuilder.subject import ERROR, WARNING, import_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from envbuilder.errors import Finding
+    from envbuilder.package import Package
     from envbuilder.subject import Subject
+
+ALLOWED = "startup-code"
+"""The code of what is found where the config allows it."""
 
 _SITE_MODULES = frozenset({"sitecustomize", "usercustomize"})
 _HARMLESS = frozenset({"distutils-precedence.pth"})
 
 
-def unasked(subjects: Sequence[Subject]) -> Iterator[Finding]:
-    """Find what Python would run at its start, or does not run where its author relies on it."""
+_SHOWN_LINES, _SHOWN_CHARACTERS = 5, 200
+
+
+def unasked(subjects: Sequence[Subject], allowed: Collection[str]) -> Iterator[Finding]:
+    """Find what Python would run at its start, or does not run where its author relies on it.
+
+    `allowed` are names of packages that may have start-up files.
+    """
     for subject in subjects:
         for entry in sorted(subject.package.top_level):
-            yield from _judged(subject, entry)
+            if import_name(entry) in _SITE_MODULES:
+                yield _site_module(subject, import_name(entry))
+            elif _is_start_up_file(subject.package, entry):
+                allowing = _start_up_file if subject.name in allowed else _not_allowed
+                yield allowing(subject, entry, _text(subject.locate(entry)))
 
 
-def _judged(subject: Subject, entry: str) -> Iterator[Finding]:
-    if import_name(entry) in _SITE_MODULES:
-        yield _site_module(subject, import_name(entry))
-    elif entry.endswith((".pth", ".start")) and not _is_harmless(subject, entry):
-        yield _start_up_file(subject, entry)
+def told(package: Package, lib: str) -> Iterator[str]:
+    """Say of a package, whose modules lie in `lib`, what of it Python would run at its start, with its text."""
+    for entry in sorted(package.top_level):
+        if import_name(entry) in _SITE_MODULES:
+            yield f"its module `{import_name(entry)}` would run in every process; no config can allow it"
+        elif _is_start_up_file(package, entry):
+            yield f"its start-up file `{entry}` would run in every process:"
+            yield from (f"  {line}" for line in _text(join(lib, entry)))
 
 
-def _is_harmless(subject: Subject, entry: str) -> bool:
-    return entry in _HARMLESS or bool(subject.package.editable and entry.startswith("__editable__"))
+def way_forward(name: str) -> str:
+    """Say how a package's start-up files would be allowed."""
+    return f"`startup_code: [{name}]` in the config lets them run, if you know what they do"
 
 
-def _start_up_file(subject: Subject, entry: str) -> Finding:
+def _is_start_up_file(package: Package, entry: str) -> bool:
+    return entry.lower().endswith((".pth", ".start")) and not _is_harmless(package, entry)
+
+
+def _text(path: str) -> tuple[str, ...]:
+    """Return the first lines of a file, fit to be shown."""
+    if not isfile(path):
+        return ()
+    with open(path, "rb") as stream:
+        content = stream.read(_SHOWN_LINES * _SHOWN_CHARACTERS)
+    more = os.path.getsize(path) > len(content)
+    lines = [_shown(line) for line in content.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+    return (*lines[:_SHOWN_LINES], *(["…"] if more or len(lines) > _SHOWN_LINES else ()))
+
+
+def _shown(line: str) -> str:
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return plain if len(plain) <= _SHOWN_CHARACTERS else plain[:_SHOWN_CHARACTERS] + "…"
+
+
+def _is_harmless(package: Package, entry: str) -> bool:
+    return (entry in _HARMLESS and package.name == "setuptools") or bool(
+        package.editable and entry.startswith("__editable__")
+    )
+
+
+def _start_up_file(subject: Subject, entry: str, text: tuple[str, ...]) -> Finding:
     return subject.finding(
         "startup-code",
         WARNING,
-        what=f"`{subject.label}` has the start-up file `{entry}`",
+        what=_named(subject, entry, text),
         why="an engine process does not run start-up files of plugins, so what it sets up is missing there",
         way_forward=f"check that `{subject.name}` works without it",
+    )
+
+
+def _named(subject: Subject, entry: str, text: tuple[str, ...]) -> str:
+    says = f"which says `{'; '.join(text)}`" if text else "which is empty"
+    return f"`{subject.label}` has the start-up file `{entry}`, {says}"
+
+
+def _not_allowed(subject: Subject, entry: str, text: tuple[str, ...]) -> Finding:
+    return subject.finding(
+        "startup-code-unallowed",
+        ERROR,
+        what=_named(subject, entry, text),
+        why="Python runs it in every process of the overlay, before anything else",
+        way_forward=way_forward(subject.name),
     )
 
 

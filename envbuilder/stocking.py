@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from os.path import join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, protocol, store
-from envbuilder.errors import SeveralErrors, SourceError, VpmError
+from envbuilder import flocks, fs, protocol, store
+from envbuilder.errors import SeveralErrors, SourceError, SystemRefusal, VpmError
 from envbuilder.package import Package
 from envbuilder.paths import DEFAULT_WAIT
 
@@ -41,22 +41,33 @@ def add_all(
     uv: Uv,
     report: Reporter,
     not_isolated: frozenset[str] = frozenset(),
+    startup_allowed: frozenset[str] = frozenset(),
     wait: float = DEFAULT_WAIT,
 ) -> dict[str, Package]:
     """Bring packages of an index into the store: name → package.
 
-    `not_isolated` are names of packages whose sdist is built with what the base has, `wait` is how many seconds to
+    `not_isolated` are names of packages whose sdist is built with what the base has, `startup_allowed` of those that
+    may have start-up files, `wait` is how many seconds to
     wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
     only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
     """
     from envbuilder import orders  # a build that finds all its packages here makes none
+    from envbuilder.unpack import require
 
     wanted = list(locked)
     ordered = [
-        orders.of_locked(package, base=base, uv=uv, build_isolation=package.name not in not_isolated)
+        orders.of_locked(
+            package,
+            base=base,
+            uv=uv,
+            build_isolation=package.name not in not_isolated,
+            startup_allowed=startup_allowed,
+        )
         for package in wanted
     ]
     made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
+    for package, result in zip(wanted, made, strict=True):
+        require(result, name=package.name, version=package.version)
     return {package.name: result for package, result in zip(wanted, made, strict=True)}
 
 
@@ -67,13 +78,16 @@ def add_all_built(
     layout: Layout,
     uv: Uv,
     report: Reporter,
+    startup_allowed: frozenset[str] = frozenset(),
     wait: float = DEFAULT_WAIT,
 ) -> dict[str, tuple[Package, LockedPackage]]:
     """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
     from envbuilder import orders  # most configs have no such sources
 
     wanted = list(sources)
-    ordered = [orders.of_source(source, plugin, base=base, uv=uv) for source, plugin in wanted]
+    ordered = [
+        orders.of_source(source, plugin, base=base, uv=uv, startup_allowed=startup_allowed) for source, plugin in wanted
+    ]
     made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
     return {
         plugin.name: (package, orders.entry(package, source, plugin))
@@ -93,7 +107,7 @@ def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Repor
         with ExitStack() as held:
             for digest in sorted(wanted):
                 lock = join(layout.flocks, f"store-{digest[:32]}.lock")
-                held.enter_context(fs.locked(lock, wait=wait, on_wait=report.waiting))
+                held.enter_context(flocks.locked(lock, wait=wait, on_wait=report.waiting))
             # Whoever held a lock may have made what we want.
             _recall_into(found, wanted.values(), base, layout)
             _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)
@@ -141,7 +155,7 @@ def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter)
 
 
 def _stage(order: Order, folder: str, base: Base) -> Result:
-    from envbuilder import build, unpack  # see `add_all`
+    from envbuilder import build, bytecode, unpack  # see `add_all`
 
     target = join(folder, "package")
     fs.make_dirs(target)
@@ -151,12 +165,16 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
         build.compile_tree(join(target, "lib"), base=base)
         unpack.settle(target)
         protocol.reached("package", "compiled")
+    except SystemRefusal:
+        raise  # of the disk, not of this package: the others would meet it too
     except VpmError as error:
         return error
     fs.remove_tree(join(folder, "scratch"))
-    fs.write_plain(join(target, f"{store.COMPILED}{base.soabi}"), b"")
+    bytecode.note(target, base.soabi)
     fs.write_plain(join(target, store.FILES), package.files.to_bytes(), mode=0o444)
     fs.write_plain(join(target, store.MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
+    for name in (store.FILES, store.MANIFEST):
+        fs.set_mode(join(target, name), 0o444)  # whatever the umask was
     protocol.reached("package", "described")
     return package
 

@@ -11,8 +11,7 @@ import re
 from os.path import exists, isdir, isfile, join, lexists
 
 from envbuilder import fs, inputs, protocol
-from envbuilder.digest import is_sealed, sealed, sha256_file, sha256_of
-from envbuilder.errors import PackageError
+from envbuilder.digest import is_sealed, sealed, sha256_of
 from envbuilder.package import SHORT, Package
 from envbuilder.paths import Layout
 from envbuilder.tuples import TYPE_CHECKING
@@ -39,7 +38,8 @@ def known(
     for entry in locked:
         made_from = inputs.of_locked(entry, base, build_isolation=entry.name not in not_isolated)
         package = recall(sha256_of(made_from), base, layout)
-        if package:
+        # A lock may say something else of a known file; who makes packages finds out whether that is so.
+        if package and (package.name, package.version) == (entry.name, entry.version):
             found[entry.name] = package
     return found
 
@@ -68,37 +68,29 @@ def get_all(layout: Layout, keys: Iterable[str], *, soabi: str) -> list[Package]
 
 
 def name_again(layout: Layout, key: str) -> None:
-    """Give a package its short name back, by which overlays link to it."""
-    _link_alias(key, layout)
+    """Give a package its short name back, by which overlays link to it; one that is rightly another's stays."""
+    alias = join(layout.store, key[:SHORT])
+    other = fs.target_of(alias).removesuffix("/lib")
+    if other[:SHORT] != key[:SHORT] or get(layout, other) is None:
+        fs.replace_symlink(alias, join(key, "lib"))
+
+
+def put_in_place(layout: Layout, staged: str, key: str) -> None:
+    """Let the package that is staged take the place of a damaged one, which goes to the trash."""
+    from envbuilder import swapping, trash  # as a rule no package is damaged
+
+    final = layout.package(key)
+    if lexists(final):
+        swapping.exchange(staged, final)
+        trash.throw(layout, staged, f"package-{key}")
+    else:
+        fs.rename(staged, final)
+        fs.sync_dir(layout.store)
 
 
 def keys(layout: Layout) -> list[str]:
     """Name every package in the store, damaged ones too."""
     return sorted(name for name in fs.names_in(layout.store) if _KEY.fullmatch(name))
-
-
-def verify_package(layout: Layout, key: str) -> list[str]:
-    """Recompute a package from its files and return what is wrong with it; the manifest's word is not enough."""
-    from envbuilder.record import is_bytecode, walk  # zip files and what else only who makes packages needs
-
-    root, package = layout.package(key), get(layout, key)
-    if package is None:
-        return [f"`{MANIFEST}` is missing or damaged"]
-    try:
-        said = {file.path: file for file in package.files}
-    except PackageError as error:
-        return list(error.problems)
-    own = (MANIFEST, FILES, COMPILED)
-    present = {path for path in walk(root) if not is_bytecode(path) and not path.startswith(own)}
-    problems = [f"`{path}` is missing" for path in sorted(said.keys() - present)]
-    problems += [f"`{path}` does not belong there" for path in sorted(present - said.keys())]
-    for path in sorted(said.keys() & present):
-        status = os.lstat(join(root, path))
-        if status.st_size != said[path].size or sha256_file(join(root, path)) != said[path].sha256:
-            problems.append(f"`{path}` has another content")
-        elif status.st_mode != said[path].mode | 0o100000:
-            problems.append(f"`{path}` has the mode {status.st_mode & 0o7777:o}, not {said[path].mode:o}")
-    return problems
 
 
 def discard(layout: Layout, keys: Collection[str], *, until: float = 0.0) -> None:
@@ -206,11 +198,14 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
         if os.path.islink(root):
             return
         if not isfile(join(root, f"{COMPILED}{base.soabi}")):
-            from envbuilder import build, unpack  # a package is compiled once for each Python
+            from envbuilder import build, bytecode, unpack  # a package is compiled once for each Python
 
+            fs.write_plain(join(root, bytecode.UNDERWAY + base.soabi), b"")
             build.compile_tree(join(root, "lib"), base=base)
             unpack.settle(root)
-            fs.write_plain(join(root, f"{COMPILED}{base.soabi}"), b"")
+            fs.sync_tree(root)  # bytecode that a power cut tore is bytecode that nobody checks
+            bytecode.note(root, base.soabi, synced=True)
+            fs.remove(join(root, bytecode.UNDERWAY + base.soabi))
     except OSError:
         pass
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from os.path import join
 from typing import TYPE_CHECKING
 
-from envbuilder import fs
+from envbuilder import flocks, fs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,15 +17,26 @@ if TYPE_CHECKING:
 
 ENTRY = r"(?P<label>(leftover|overlay|package)-.+)\.(?P<until>\d+)-[0-9a-f]{8}"
 _ENTRY = re.compile(ENTRY)
+_MANIFESTS = ("overlay.json", "package.json")
 
 
-def throw(layout: Layout, path: str, label: str, *, until: float = 0.0) -> None:
-    """Move `path` to the trash, to be deleted when `until` (seconds since the epoch) is over.
+def throw(layout: Layout, path: str, label: str, *, until: float = 0.0) -> str:
+    """Move `path` to the trash, to be deleted when `until` (seconds since the epoch) is over; return where it lies.
 
-    `label` says what it was: `leftover-…`, `overlay-…` or `package-…`.
+    `label` says what it was: `leftover-…`, `overlay-…` or `package-…`. What comes with a container's image cannot be
+    moved in some of them: that is deleted at once, its manifest first, without which it is nothing.
     """
     fs.make_dirs(layout.trash)
-    fs.rename(path, join(layout.trash, f"{label}.{int(until)}-{os.urandom(4).hex()}"))
+    entry = join(layout.trash, f"{label}.{int(until)}-{os.urandom(4).hex()}")
+    try:
+        fs.rename(path, entry)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        for manifest in _MANIFESTS:
+            fs.remove(join(path, manifest))
+        fs.remove_tree(path, within=layout.home)
+    return entry
 
 
 def entries(layout: Layout) -> list[str]:
@@ -45,7 +57,7 @@ def label_of(path: str) -> str:
 
 def empty(layout: Layout, now: float, *, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
     """Delete for good what is due; holds up nobody but whoever else does the same."""
-    with fs.locked(join(layout.flocks, "trash"), wait=wait, on_wait=on_wait):
+    with flocks.locked(join(layout.flocks, "trash"), wait=wait, on_wait=on_wait):
         for path in due(layout, now):
             fs.remove_tree(path, within=layout.home)
 

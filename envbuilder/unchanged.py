@@ -6,12 +6,15 @@ until an input changes.
 
 from __future__ import annotations
 
-from os.path import isdir, join
+import os
+from errno import ENOENT, ENOTDIR
+from os.path import isdir, islink, join
+from stat import S_ISREG
 
 from envbuilder import profile as profiles
 from envbuilder.digest import sha256_bytes
 from envbuilder.interpreter import recall
-from envbuilder.paths import HOOK
+from envbuilder.paths import HOOK, policy_files
 from envbuilder.profile import Generation, Profile
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +23,12 @@ if TYPE_CHECKING:
 
     from envbuilder.paths import Environment
     from envbuilder.scope import Scope
+
+
+_LONGEST = 64 << 20
+"""Bytes of a config or lock: no reader of either takes more."""
+
+_ABSENT = (ENOENT, ENOTDIR)
 
 
 class Seen(NamedTuple):
@@ -100,17 +109,36 @@ def same_inputs(inputs: dict[str, Any], seen: Seen, env: Environment) -> bool:
         inputs["base_digest"] == seen.base["digest"]
         and inputs["config_sha256"] == seen.config_sha256
         and inputs["lock_sha256"] == file_digest(inputs["lock_file"])
+        and inputs.get("policies", "") == policies_seen(seen.base["facts"]["prefix"])
         and _same_sources(inputs["local_sources"], env)
     )
 
 
-def file_digest(path: str) -> str:
-    """Digest a file's bytes; "" where there is no file."""
+def policies_seen(prefix: str) -> str:
+    """Say in short which policies hold on this machine and in a base, and whose they are; "" where there are none."""
+    return " ".join(filter(None, map(_policy_seen, policy_files(prefix))))
+
+
+def _policy_seen(path: str) -> str:
     try:
-        with open(path, "rb") as stream:
-            return sha256_bytes(stream.read())
-    except OSError:
+        status = os.stat(path)
+    except OSError as error:
+        return "" if error.errno in _ABSENT and not islink(path) else f"{path} is not to be had"
+    return f"{path} {status.st_uid} {status.st_mode} {file_digest(path)}"
+
+
+def file_digest(path: str) -> str:
+    """Digest a file's bytes; "" where there is no regular file, or one that is too large to be ours."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must hold nobody up
+    except (OSError, ValueError):
         return ""
+    try:
+        status = os.fstat(descriptor)
+        is_ours = S_ISREG(status.st_mode) and status.st_size <= _LONGEST
+        return sha256_bytes(os.read(descriptor, status.st_size + 1)) if is_ours else ""
+    finally:
+        os.close(descriptor)
 
 
 def _same_sources(recorded: dict[str, list[Any]], env: Environment) -> bool:

@@ -34,6 +34,8 @@ _PREFIX_OF = {"lib": "", "bin": "../../../bin/", "data": "../../../", "include":
 _DROPPED = (*UNHASHED, "REQUESTED", "INSTALLER", "direct_url.json", "uv_cache.json")
 _PYTHON_LINE = re.compile(rb"#!\s*(?:\S*/env\s+(?:-S\s+)?)?\"?(?:[^\s\"]*/)?pythonw?[\d.]*\"?(?=\s|$)")
 _SHELL_LINES = re.compile(rb"#!/bin/sh\n'''exec' [^\n]*\n' '''\n")
+_METADATA = (".dist-info", ".egg-info", ".egg-link", ".egg")
+"""Ends of names, in any case, by which Python knows a distribution."""
 _OUT_OF_OVERLAY = "../../../.."
 """Seen from an overlay's site-packages."""
 
@@ -123,6 +125,10 @@ def _found(site: str, package: str) -> Found:
     dist_infos = [name for name in sorted(os.listdir(site)) if name.endswith(".dist-info")]
     if len(dist_infos) != 1:
         raise PackageError(package=package, problems=(f"it has {len(dist_infos)} dist-info directories, not one",))
+    posing = [name for name in sorted(os.listdir(site)) if name.lower().endswith(_METADATA) and name not in dist_infos]
+    if posing:
+        text = "its `{}` would pass for another distribution"
+        raise PackageError(package=package, problems=tuple(text.format(name) for name in posing))
     try:
         metadata = _distribution(join(site, dist_infos[0])).metadata
         return Found(

@@ -7,11 +7,14 @@ Indexes and certificates come from the settings of `indexes`; all else comes fro
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from os.path import abspath, dirname, exists, expanduser, isdir, isfile, join
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from envbuilder import indexes, pipconf, process
+from envbuilder import fs, indexes, pipconf, process, space
+from envbuilder.confidential import is_secret
 from envbuilder.errors import SourceError
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ _KEPT = frozenset(
         "UV_SYSTEM_CERTS",
     }
 )
-"""The `UV_*` variables that are the user's to set, with `UV_INDEX_…`; the others steer what is ours to decide."""
+"""The `UV_*` variables that are the user's to set, with the credentials of indexes; the others are ours to decide."""
 
 _DROPPED = frozenset({"CLICOLOR_FORCE", "CONDA_PREFIX", "FORCE_COLOR", "RUST_LOG", "VIRTUAL_ENV"})
 _OURS = {
@@ -51,6 +54,8 @@ _OURS = {
     "UV_NO_PROGRESS": "1",
     "VPM_ENV_DISABLE": "1",
 }
+_OF_AN_INDEX = re.compile(r"UV_INDEX_.+_(USERNAME|PASSWORD)")
+_AUTHORIZES = re.compile(rf"{'|'.join((*indexes.VARIABLES, indexes.LINKS))}|{_OF_AN_INDEX.pattern}")
 _FLAGS = ("--no-config", "--no-python-downloads", "--color", "never")
 _ASKS_INDEXES = (("pip", "compile"), ("pip", "install"), ("pip", "sync"), ("build",))
 
@@ -60,7 +65,8 @@ class Uv:
     """A way to call uv.
 
     `variables` are all that the child gets, `secrets` what is struck out of its output, `values` what `${NAME}` in
-    the config's URLs stands for, `plugin_indexes` the indexes of single plugins, by plugin.
+    the config's URLs stands for, `plugin_indexes` the indexes of single plugins, by plugin. With `wheels_only` nothing
+    is built from an sdist. `around` are the variables of this process, of which a child does not get all.
     """
 
     binary: str
@@ -70,14 +76,53 @@ class Uv:
     plugin_indexes: Mapping[str, PluginIndex] = field(default_factory=dict)
     no_index: bool = False
     offline: bool = False
+    wheels_only: bool = False
+    around: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def run(self, args: Sequence[str], *, cwd: str, timeout: float | None = None) -> process.Result:
-        """Run uv on `args` in `cwd`, which should hold nothing but what is passed to it."""
+    @property
+    def cache(self) -> str:
+        """Name the folder of its cache."""
+        return self.variables["UV_CACHE_DIR"]
+
+    @property
+    def link_folders(self) -> tuple[str, ...]:
+        """Name the folders of this machine that wheels are found in."""
+        links = self.variables.get(indexes.LINKS, "").split(",")
+        paths = (unquote(link).removeprefix("file://") for link in links if link)
+        return tuple(path for path in paths if "://" not in path)
+
+    def run(
+        self, args: Sequence[str], *, cwd: str, timeout: float | None = None, most_written: int | None = None
+    ) -> process.Result:
+        """Run uv on `args` in `cwd`, which should hold nothing but what is passed to it; limits as `process.run`.
+
+        Raise `SystemRefusal` where it ended of a full or failing disk.
+        """
         words = next((words for words in _ASKS_INDEXES if tuple(args[: len(words)]) == words), ())
-        none = ("--no-index",) if self.no_index and words and "--no-index" not in args else ()
+        only = ["--no-index"] if self.no_index and words and "--no-index" not in args else []
+        only += ["--no-build"] if self.wheels_only and words[:1] == ("pip",) else []
         offline = ("--offline",) if self.offline else ()
-        command = [self.binary, *_FLAGS, *offline, *words, *none, *args[len(words) :]]  # behind a `--` are no options
-        return process.run(command, env=self.variables, cwd=cwd, timeout=timeout, secrets=self.secrets)
+        command = [self.binary, *_FLAGS, *offline, *words, *only, *args[len(words) :]]  # behind a `--` are no options
+        limits: dict[str, Any] = {"timeout": timeout, "most_written": most_written}
+        result = process.run(command, env=self._quieted(cwd), cwd=cwd, secrets=self.secrets, **limits)
+        if result.code:
+            space.require_nothing_refused(result.output, cwd)
+        return result
+
+    def _quieted(self, cwd: str) -> Mapping[str, str]:
+        """Return the variables, and keep uv's own credentials from the build backends that it starts.
+
+        They are other people's code, and get what uv gets; so the first thing that their Python does is to forget it.
+        """
+        names = [name for name in self.variables if _AUTHORIZES.fullmatch(name)]
+        if not any(secret in self.variables[name] for name in names for secret in self.secrets):
+            return self.variables
+        folder = join(cwd, ".vpm-env-start")
+        if not exists(folder):
+            fs.make_dirs(folder)
+            code = f"import os\nfor name in {names!r}:\n    os.environ.pop(name, None)\ndel os.environ['PYTHONPATH']\n"
+            fs.write_plain(join(folder, "sitecustomize.py"), code.encode())
+        return {**self.variables, "PYTHONPATH": folder}
 
     def for_plugin(self, plugin: str) -> Uv:
         """Return a uv that can authenticate at the plugin's own index, to fetch what the lock names from there."""
@@ -90,14 +135,16 @@ class Uv:
     def filled(self, url: str) -> str:
         """Put the values of `${NAME}` into a URL of the config or the lock; unknown names stay."""
         # A lock may outlive the config that it was made from, hence the other variables.
-        return indexes.fill(url, {**self.variables, **self.values})
+        return indexes.fill(url, {**self.around, **self.values})
 
     def masked(self, url: str) -> str:
         """Make a URL fit to be stored: without credentials, values of variables as `${NAME}` again."""
         return indexes.mask(url, self.values)
 
 
-def configure(config: Config | None, env: Environment, layout: Layout, *, offline: bool) -> Uv:
+def configure(
+    config: Config | None, env: Environment, layout: Layout, *, offline: bool, wheels_only: bool = False
+) -> Uv:
     """Decide how uv is called here.
 
     Raise `SourceError` with every variable that a URL of the config names and that is not set, and every folder of
@@ -109,7 +156,10 @@ def configure(config: Config | None, env: Environment, layout: Layout, *, offlin
     settings = indexes.settings(config, env, options, values)
     named = [settings.get(name, "") for name in (*indexes.VARIABLES, indexes.LINKS)]
     named += [indexes.fill(url, values) for _, url in indexes.urls(config)]
-    variables = {**_inherited(env), **settings, **credentials, **_OURS, **_folders(env, layout)}
+    inherited = {name: value for name, value in _inherited(env).items() if name not in values}
+    # uv's cache holds the URLs of files, so what a variable puts into them must not stay there.
+    private = {"UV_NO_CACHE": "1"} if indexes.has_variable_path(config) else {}
+    variables = {**inherited, **private, **settings, **credentials, **_OURS, **_folders(env, layout)}
     return Uv(
         binary=find_uv(env),
         variables={name: value for name, value in variables.items() if value},
@@ -118,6 +168,8 @@ def configure(config: Config | None, env: Environment, layout: Layout, *, offlin
         plugin_indexes=plugin_indexes,
         no_index=indexes.none_wanted(config, env, options),
         offline=offline,
+        wheels_only=wheels_only,
+        around=env.variables,
     )
 
 
@@ -136,15 +188,27 @@ def find_uv(env: Environment) -> str:
 
 
 def _inherited(env: Environment) -> dict[str, str]:
-    """Return what is passed on: proxies, certificates, compilers, ssh and the like, but no Python or uv settings."""
+    """Return what is passed on: proxies, certificates, compilers, ssh and the like, but no Python or uv settings.
+
+    Secrets are not: uv runs build backends, and those are other people's code. A keyring may need them to answer.
+    """
+    has_keyring = (env.get("UV_KEYRING_PROVIDER") or "disabled") != "disabled"
     return {
         name: value
         for name, value in env.variables.items()
         if value
         and name not in _DROPPED
         and not name.startswith(("PYTHON", "VPM_ENV_"))
-        and (not name.startswith("UV_") or name in _KEPT or name.startswith("UV_INDEX_"))
+        and (has_keyring or not _is_private(name, value))
+        and (not name.startswith("UV_") or name in _KEPT or _OF_AN_INDEX.fullmatch(name))
     }
+
+
+def _is_private(name: str, value: str) -> bool:
+    """Tell whether a variable holds a credential that is not for uv or a proxy."""
+    if name.startswith("UV_") or name.lower().endswith("_proxy"):
+        return False
+    return is_secret(name, value) or process.redact(value) != value
 
 
 def _folders(env: Environment, layout: Layout) -> dict[str, str]:

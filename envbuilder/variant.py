@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import fs, overlay, store, stubs
+from envbuilder import flocks, overlay, store, stubs
 from envbuilder.assembly import link
 from envbuilder.closure import Closure, Offer, Requirements, Unmet
 from envbuilder.composition import composed
@@ -151,12 +151,10 @@ def make(variant: Variant, base: Base, layout: Layout, env: Environment, report:
     if held := hold(path):
         return held
     with (
-        fs.locked(layout.gc_lock, wait=env.lock_wait, on_wait=report.waiting, shared=True),
-        fs.locked(layout.overlay_lock(base.key, digest), wait=env.lock_wait, on_wait=report.waiting),
+        flocks.locked(layout.gc_lock, wait=env.lock_wait, on_wait=report.waiting, shared=True),
+        flocks.locked(layout.overlay_lock(base.key, digest), wait=env.lock_wait, on_wait=report.waiting),
     ):
         if overlay.read(path) is None:
-            if overlay.is_leased(layout, base.key, digest):
-                raise ProfileError(f"the overlay {digest[:12]} is damaged, and a process uses it")
             for part in variant.parts:
                 store.name_again(layout, part.package.key)
             link(layout, base, env, variant.parts, path)
@@ -170,7 +168,7 @@ def make(variant: Variant, base: Base, layout: Layout, env: Environment, report:
 def hold(path: str) -> Held | None:
     """Take the lease of a valid overlay; None where there is none."""
     try:
-        lease = fs.hold_lease(os.path.join(path, overlay.LEASE))
+        lease = flocks.hold_lease(os.path.join(path, overlay.LEASE))
     except FileNotFoundError:
         return None
     if overlay.read(path) is None:

@@ -9,6 +9,9 @@ from envbuilder.tuples import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
+    from envbuilder.base import Base
+    from envbuilder.paths import Layout
+
 
 def _takes_gc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", type=number, default=0, metavar="N", help="keep the N newest generations too")
@@ -93,14 +96,41 @@ def _mark(call: Call, *, keep: bool) -> int:
     return 0
 
 
-def _verify(call: Call) -> int:
-    from envbuilder.house_views import show_verified
-    from envbuilder.scope import home
-    from envbuilder.sweep import verify
+def _takes_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair", action="store_true", help="have what is damaged again, from its source or another copy"
+    )
+    parser.add_argument("--offline", action="store_true", help="use no network for that")
+    json_only(parser)
 
-    verified = verify(home(call.options, call.env), wait=call.env.lock_wait, on_wait=call.waiting)
+
+def _verify(call: Call) -> int:
+    from envbuilder.scope import home_as_it_is
+
+    layout = home_as_it_is(call.options, call.env)
+    if call.arguments.repair:
+        return _repair(call, layout)
+    if call.arguments.offline:
+        raise UsageError("`--offline` says how to repair", hint="with `--repair`, what is damaged is had again")
+    from envbuilder.verification import base_in_reach, verify
+    from envbuilder.verify_view import show_verified
+
+    def find_base() -> Base | None:
+        return base_in_reach(layout, call.options, call.env)
+
+    verified = verify(layout, find_base=find_base, wait=call.env.lock_wait, on_wait=call.waiting)
     show_verified(verified, call.arguments.json, call.console)
-    return 1 if verified.damage else 0
+    return 1 if verified.wrong else 0
+
+
+def _repair(call: Call, layout: Layout) -> int:
+    from envbuilder.repair import repair
+    from envbuilder.verify_view import show_repaired
+
+    asked = call.arguments
+    done = repair(layout, call.options, call.env, call.console.reporter(), offline=asked.offline)
+    show_repaired(done, asked.json, call.console)
+    return 1 if done.after.wrong else 0
 
 
 def _takes_uninstall(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +159,6 @@ RUNS = {
     "keep": Run(_takes_keep, _keep),
     "unkeep": Run(_takes_keep, _unkeep),
     "gc": Run(_takes_gc, _gc),
-    "verify": Run(json_only, _verify),
+    "verify": Run(_takes_verify, _verify),
     "uninstall": Run(_takes_uninstall, _uninstall),
 }

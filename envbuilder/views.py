@@ -61,7 +61,8 @@ def _history_row(
 def generation_record(entry: Generation) -> dict[str, Any]:
     """Return what is shown of a generation as JSON."""
     names = ("name", "version", "plugin", "editable")
-    return {**entry._asdict(), "packages": [dict(zip(names, package, strict=True)) for package in entry.packages]}
+    shown = {name: value for name, value in entry._asdict().items() if name != "kept"}
+    return {**shown, "packages": [dict(zip(names, package, strict=True)) for package in entry.packages]}
 
 
 def show_list(profile: Profile, as_json: bool, console: Console) -> None:

@@ -6,7 +6,7 @@ import os
 from os.path import dirname, isfile
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import config, fs
+from envbuilder import config, flocks, fs, halves
 from envbuilder.errors import ConfigError, Place, Problem
 
 if TYPE_CHECKING:
@@ -58,19 +58,22 @@ def write(draft: Draft, change: Change) -> tuple[Draft, Edited]:
     try:
         if draft.is_new:
             fs.make_dirs(draft.folder)
-        with fs.folder_held(dirname(os.path.realpath(draft.file))):
+        with flocks.folder_held(dirname(os.path.realpath(draft.file))):
             draft = _now(draft)
             edited = preview(draft, change)
             if draft.is_new or edited.after != edited.before:
                 _put(draft.file, edited.after)
+            halves.clear(draft.file)
     except OSError as error:
+        if error.errno in fs.FULL:
+            raise
         raise _unwritable(draft.file, error.strerror or str(error)) from None
     return draft, edited
 
 
 def take_back(draft: Draft, edited: Edited) -> bool:
     """Make the config what it was before a change; False if somebody changed it since, and it stays as it is."""
-    with fs.folder_held(dirname(os.path.realpath(draft.file))):
+    with flocks.folder_held(dirname(os.path.realpath(draft.file))):
         if config.content_of(draft.file) != edited.after:
             return False
         if draft.is_new:

@@ -316,7 +316,9 @@ class Stand:
         shutil.copytree(self.folder / "profiles", self.vpm_env.home / "profiles", symlinks=True)
         for number in good:
             path = self.profile / "generations" / f"{number}.json"
-            path.write_text(path.read_text().replace('"untried"', '"good"'))
+            record = {**json.loads(path.read_text()), "state": "good"}
+            del record["checksum"]
+            path.write_text(json.dumps(record))
         if current != 3:
             self.vpm_env("switch", str(current), check=True)
 

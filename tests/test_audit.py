@@ -248,12 +248,15 @@ def test_start_up_code(ground: Ground, make: Make) -> None:
         make("mine", "__editable__.mine.pth", editable={"mine": Path("/nowhere/mine")}),
     )
 
-    assert told(audit(subjects, ground.base())) == [
+    found = told(audit(subjects, ground.base(), startup_allowed={"pth", "site"}))
+    assert found == [
         ("startup-code", "warning", "pth"),
         ("startup-code", "warning", "pth"),
         ("site-module", "error", "site"),
         ("site-module", "error", "user"),
     ]
+    unallowed = ("startup-code-unallowed", "error", "pth")
+    assert told(audit(subjects, ground.base())) == [unallowed, unallowed, *found[2:]]
 
 
 def test_duplicate_entry_points(ground: Ground, make: Make) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import kit
 import pytest
 
-from envbuilder import cli, fs
+from envbuilder import cli, flocks, fs
 from envbuilder.belongings import is_left
 from envbuilder.errors import Busy, HomeError
 from envbuilder.paths import Environment, Layout
@@ -225,7 +225,7 @@ def test_a_staging_folder_is_left_when_nobody_holds_it(tmp_path: Path) -> None:
     assert [is_left(str(folder), now) for folder in (dead, living, other)] == [True, False, False]
     assert is_left(str(living), now + 7200), "another process had this id, in a container that was before"
     assert not is_left(str(other), now + 1e9)
-    with fs.folder_held(dead):
+    with flocks.folder_held(dead):
         assert not is_left(str(dead), now + 1e9), "somebody in another container has it"
     with fs.staging(tmp_path) as staged:
         assert not is_left(staged, now + 1e9)
@@ -234,9 +234,8 @@ def test_a_staging_folder_is_left_when_nobody_holds_it(tmp_path: Path) -> None:
 @contextmanager
 def sharing(path: Path) -> Iterator[int]:
     """Let a child share the lock at `path`; its process id."""
-    code = (
-        f"import sys; from envbuilder import fs\nwith fs.locked({str(path)!r}, shared=True): print(flush=True); input()"
-    )
+    take = f"with flocks.locked({str(path)!r}, shared=True)"
+    code = f"import sys; from envbuilder import flocks\n{take}: print(flush=True); input()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=kit.ROOT) as child:
         assert child.stdout
@@ -246,7 +245,7 @@ def sharing(path: Path) -> Iterator[int]:
 
 
 def refused(lock: Path) -> str:
-    with pytest.raises(Busy) as busy, fs.locked(lock, wait=0):
+    with pytest.raises(Busy) as busy, flocks.locked(lock, wait=0):
         pass
     return busy.value.holder
 
@@ -257,7 +256,7 @@ def test_all_who_share_a_lock_are_named(tmp_path: Path) -> None:
         with sharing(lock) as second:
             both = refused(lock)
         one = refused(lock)
-    with fs.locked(lock):
+    with flocks.locked(lock):
         alone = refused(lock)
 
     assert both.startswith(f"process {first} (for ")
@@ -270,7 +269,7 @@ def test_all_who_share_a_lock_are_named(tmp_path: Path) -> None:
 
 def test_who_gave_a_lock_back_and_lives_on_is_not_named(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with fs.locked(lock, shared=True):
+    with flocks.locked(lock, shared=True):
         pass
     with sharing(lock) as pid:
         told = refused(lock)
@@ -282,7 +281,7 @@ def test_who_gave_a_lock_back_and_lives_on_is_not_named(tmp_path: Path) -> None:
 def test_a_lock_file_does_not_grow_for_ever_and_an_unknown_holder_is_no_obstacle(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     for _ in range(400):
-        with fs.locked(lock, shared=True):
+        with flocks.locked(lock, shared=True):
             pass
     assert lock.stat().st_size <= 4096 + 32
 

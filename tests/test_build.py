@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 
-from envbuilder import fs
+from envbuilder import flocks, fs
 from envbuilder.errors import Busy
 
 if TYPE_CHECKING:
@@ -293,6 +293,7 @@ def test_a_base_that_comes_to_need_another_version_of_what_is_shadowed_is_notice
     assert "needy 1.0, which needs shared<2" in refused.stderr
 
 
+@pytest.mark.long
 def test_an_unrelated_install_in_the_base_changes_nothing(
     vllm: kit.VpmEnv, base: kit.Base, index: kit.Index, tmp_path: Path
 ) -> None:
@@ -332,6 +333,7 @@ def test_another_engine_version_is_told_and_mended_by_the_next_build(
     assert vllm("status", "--json").json["active"]
 
 
+@pytest.mark.long
 def test_a_changed_fact_is_told_exactly(vllm: kit.VpmEnv, base: kit.Base, index: kit.Index) -> None:
     kit.dist_info(base, "torch", "2.14.0")
     publish(index, "one", requires=("torch",))
@@ -347,6 +349,7 @@ def test_a_changed_fact_is_told_exactly(vllm: kit.VpmEnv, base: kit.Base, index:
     assert mended["result"] == "switched"
 
 
+@pytest.mark.long
 def test_run_puts_overlay_and_base_on_the_path(vllm: kit.VpmEnv, base: kit.Base, index: kit.Index) -> None:
     publish(index, "one")
     config(vllm, index, "one")
@@ -418,10 +421,10 @@ def test_gc_and_a_switch_keep_out_of_each_others_way(vllm: kit.VpmEnv, index: ki
     lock = vllm.home / "flocks" / "gc"
     impatient = {"VPM_ENV_LOCK_TIMEOUT": "0.1"}
 
-    with fs.locked(lock, shared=True):
+    with flocks.locked(lock, shared=True):
         assert vllm("switch", "1", env=impatient).exit == 0
         busy = vllm("gc", env=impatient)
-    with fs.locked(lock):
+    with flocks.locked(lock):
         held_up = [vllm(*words, env=impatient) for words in (("switch", "2"), ("rollback",), ("build", "--force"))]
 
     for done in (busy, *held_up):
@@ -571,7 +574,7 @@ def test_a_name_to_upgrade_must_be_known(vllm: kit.VpmEnv, index: kit.Index) -> 
 def test_who_holds_a_lock_is_known_after_many_waited(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     for _ in range(3):
-        with fs.locked(lock), pytest.raises(Busy) as busy, fs.locked(lock, wait=0):
+        with flocks.locked(lock), pytest.raises(Busy) as busy, flocks.locked(lock, wait=0):
             pass
         assert f"process {os.getpid()} (for " in busy.value.message
 

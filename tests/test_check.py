@@ -59,6 +59,7 @@ def words(*bases: Path) -> list[str]:
     return ["check", "--offline", *(word for base in bases for word in ("--base", str(base)))]
 
 
+@pytest.mark.long
 def test_a_line_for_each_base_and_exit_1_unless_all_fit(stand: kit.VpmEnv, bases: tuple[Path, Path, Path]) -> None:
     out, err = piped(stand, *words(*bases), "--base", "/nowhere", code=1)
 

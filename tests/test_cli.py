@@ -390,15 +390,18 @@ def test_the_first_config_is_told(stand: kit.VpmEnv, tmp_path: Path) -> None:
 
 
 def test_what_an_uninstall_would_take(stand: kit.VpmEnv) -> None:
-    names = ("cache", "flocks", "overlays", "profiles", "registry.json", "sources", "store", "tmp", "format")
-    goes = "".join(f"would remove /X/home/{name}\n" for name in names) + "would free N KiB\n"
+    names = (
+        *("cache", "flocks", "overlays", "profiles", "registry.json", "reserve", "sources", "store", "tmp", "trash"),
+        "format",
+    )
+    goes = "".join(f"would remove /X/home/{name}\n" for name in names) + "would free N MiB\n"
     left = "left: /X/work/plugins.yaml\nleft: /X/work/pylock.plugins.toml\n"
     done = stand("uninstall", "--dry-run")
     written = without_styles(on_terminal(stand, "uninstall", "--dry-run"))
 
-    out, err = (re.sub(r"free \d+ KiB", "free N KiB", shown(text, stand)) for text in (done.stdout, done.stderr))
+    out, err = (re.sub(r"free [\d.]+ MiB", "free N MiB", shown(text, stand)) for text in (done.stdout, done.stderr))
     assert (out, err) == (left, goes)
-    assert re.sub(r"free \d+ KiB", "free N KiB", written) == goes + left
+    assert re.sub(r"free [\d.]+ MiB", "free N MiB", written) == goes + left
 
 
 def test_a_build_that_would_change_nothing_on_a_terminal(stand: kit.VpmEnv) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import stands
 
-from envbuilder import doctor_hook, fs, startup
+from envbuilder import doctor_hook, flocks, startup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -281,7 +281,7 @@ def test_a_rollback_waits_for_no_lock_for_ever_and_says_what_it_waits_for(stand:
     for _ in range(2):
         serve(stand, **DIES)
 
-    with fs.locked(str(stand.vpm_env.home / "flocks" / f"profile-default-{stand.profile.name}"), wait=0.0):
+    with flocks.locked(str(stand.vpm_env.home / "flocks" / f"profile-default-{stand.profile.name}"), wait=0.0):
         third = serve(stand, **DIES)
 
     assert third.stdout == "plug 3.0\n"

@@ -82,7 +82,7 @@ def copy(stand: kit.VpmEnv, tmp_path: Path) -> kit.VpmEnv:
     """Give a copy of the home, in which all generations were current two days ago."""
     home = tmp_path / "copy"
     subprocess.run(["cp", "-a", str(stand.home), str(home)], check=True)
-    (home / "trash").mkdir()
+    (home / "trash").mkdir(exist_ok=True)
     (order,) = home.glob("profiles/*/*/order.json")
     record = json.loads(order.read_text())
     start = time.time() - 2 * 86400

@@ -537,7 +537,7 @@ def test_a_file_system_without_locks_and_hard_links(stand: kit.VpmEnv, poor: str
 
     refused = stand("doctor", "locks", env={"LD_PRELOAD": poor, "REFUSE_FLOCK": "1"})
     assert refused.exit == 1
-    assert "flock is refused: No locks available" in refused.stdout
+    assert "cannot be locked: No locks available" in refused.stdout
 
 
 def test_parts_of_the_home_on_another_file_system(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_a_list_says_what_is_selected_and_the_allow_list_too(stand: kit.VpmEnv) 
     assert stand("list", "--json").json["allow_lists"] == {}
 
 
+@pytest.mark.long
 def test_the_plan_and_the_build_say_that_others_are_selected(stand: kit.VpmEnv) -> None:
     build(stand, "[good]")
     build(stand, f"['{PLATFORMS}:good']", "--no-switch")

@@ -18,7 +18,7 @@ import pytest
 import stands
 from homes import Rig
 
-from envbuilder import fs
+from envbuilder import flocks
 from envbuilder.completed import completed
 from envbuilder.digest import sealed
 
@@ -127,7 +127,7 @@ def test_it_takes_the_lease(rig: Rig) -> None:
     ) as engine:
         assert engine.stdout is not None
         engine.stdout.readline()
-        held = fs.try_exclusive(overlay(rig) / ".lease")
+        held = flocks.try_exclusive(overlay(rig) / ".lease")
         engine.communicate(b"\n")
 
     assert held is None

@@ -106,6 +106,7 @@ def test_without_any_home_it_is_said_which_variable_helps(public: Stand) -> None
     assert "`VPM_ENV_HOME`" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", kit.mostly_long([0o755, 0o1777], 0o755))
 def test_where_nothing_but_the_home_may_be_written(public: Stand, registry: Path, mode: int) -> None:
     """A container whose file system is read-only, with a volume: the stranger's own, or one open to all."""
@@ -143,6 +144,7 @@ def test_a_home_that_may_not_be_written_is_told(public: Stand) -> None:
     assert "`VPM_ENV_HOME`" in done.stderr
 
 
+@pytest.mark.long
 def test_in_somebody_elses_home_one_may_look_and_is_told_why_no_more(public: Stand, registry: Path) -> None:
     owner = replace(public, vpm_env=replace(public.vpm_env, uid=None))
     os.chown(registry, 0, 0)
@@ -291,6 +293,7 @@ def path_of(stand: Stand) -> dict[str, str]:
     return {"PATH": f"{stand.base.scripts}{os.pathsep}{stand.env['PATH']}"}
 
 
+@pytest.mark.long
 def test_the_users_settings_of_virtualenv_change_nothing(stand: Stand) -> None:
     file = stand.folder / "home" / ".config" / "virtualenv" / "virtualenv.ini"
     file.parent.mkdir(parents=True)

@@ -17,7 +17,7 @@ import kit
 import pytest
 from homes import Rig
 
-from envbuilder import _activate, fs
+from envbuilder import _activate, flocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -456,9 +456,9 @@ def test_the_lease_lasts_as_long_as_the_process(active: Rig) -> None:
     with subprocess.Popen([active.base.python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
         assert engine.stdout is not None
         engine.stdout.readline()
-        while_alive = fs.try_exclusive(lease)
+        while_alive = flocks.try_exclusive(lease)
         engine.communicate(b"\n")
-    after = fs.try_exclusive(lease)
+    after = flocks.try_exclusive(lease)
 
     assert while_alive is None
     assert after is not None

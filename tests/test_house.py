@@ -21,13 +21,23 @@ IN_BASE = frozenset(name for name in MODULES if name.startswith("_") and not nam
 ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     # (room, effect) -> the names it may use; None: any, this is the door itself
     ("fs", FILES): None,
+    # It opens files to lock them, and notes in them who has the lock.
+    ("flocks", FILES): frozenset({"os.ftruncate", "os.open for writing", "os.write"}),
     ("process", PROCESSES): None,
     ("console", TERMINAL): None,
     ("paths", ENVIRONMENT): frozenset({"os.environ"}),
     # Help and usage come before there is a console; a pipe that broke is closed.
     ("cli", TERMINAL): frozenset({"sys.stdout", "sys.stderr"}),
+    # What it opens is a URL.
+    ("served", FILES): frozenset({".open"}),
     # It says whose child an orphan becomes, and that a server ends with its supervisor.
     ("process", FILES): frozenset({"ctypes.CDLL"}),
+    # Python knows neither `syncfs` nor `sync_file_range`; what they change is when, not what.
+    ("syncing", FILES): frozenset({f"ctypes.{name}" for name in ("CDLL", "c_int", "c_int64", "c_uint", "get_errno")}),
+    # What is in use is put out of its place by a rename, and gets another owner by becoming a copy.
+    ("swapping", FILES): frozenset(
+        {f"os.{name}" for name in ("chmod", "chown", "rename", "replace")} | {"ctypes.CDLL"}
+    ),
     # A server's words are passed on as they are.
     ("tee", FILES): frozenset({"os.write"}),
     # A stub wheel is put together in memory; `fs` writes it.

@@ -34,6 +34,7 @@ ROOMS_OF_EVERY_VERB = {
     "digest",
     "engines",
     "errors",
+    "flocks",
     "fs",
     "interpreter",
     "notice",
@@ -58,6 +59,7 @@ ROOMS_THAT_MAKE_AGAIN = {
     "recipe",
     "registry",
     "store",
+    "syncing",
     "unchanged",
     "verbs_make",
 }

@@ -20,7 +20,7 @@ import pytest
 import stands
 from test_cli import on_terminal, piped
 
-from envbuilder import cli, fs, gc, going, trash
+from envbuilder import cli, flocks, gc, going, trash
 from envbuilder.amounts import Amount, amount, size
 from envbuilder.config import of_content
 from envbuilder.digest import sealed, sha256_of
@@ -172,6 +172,29 @@ def test_gc_shows_what_goes_and_why(copy: kit.VpmEnv) -> None:
     assert without_sizes(err) == "would free SIZE: 2 overlays, 1 package\n"
 
 
+@pytest.mark.parametrize("lost", ["", ".json"])
+def test_gc_takes_nothing_where_what_leads_to_the_current_set_is_lost(copy: kit.VpmEnv, lost: str) -> None:
+    number = copy("status", "--json").json["current"]["number"]
+    (found,) = copy.home.glob(f"profiles/default/*/generations/{number}{lost}")
+    found.unlink()
+    before = sorted(copy.home.glob("overlays/*/*")) + sorted(copy.home.glob("store/*"))
+
+    done = copy("gc")
+
+    assert done.exit == 1
+    assert f"`{found}` is gone, which leads to its current set" in done.stderr
+    assert sorted(copy.home.glob("overlays/*/*")) + sorted(copy.home.glob("store/*")) == before
+
+
+def test_what_a_killed_build_left_in_an_overlay_goes_with_it(copy: kit.VpmEnv) -> None:
+    digests = copy("gc", "--dry-run", "--json").json["overlays"]
+    (half,) = (path for path in copy.home.glob("overlays/*/*") if path.name == digests[0])
+    (half / ".overlay.json.4194305-0123abcd.new").write_bytes(b"{")
+
+    assert copy("gc").exit == 0
+    assert not half.exists()
+
+
 def test_gc_on_a_terminal_of_80_columns(copy: kit.VpmEnv) -> None:
     written = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", on_terminal(copy, "gc", "--dry-run"))
 
@@ -320,7 +343,7 @@ def test_a_build_makes_room_first_if_the_config_says_so(copy: kit.VpmEnv) -> Non
 
 def test_a_build_does_not_wait_to_make_room(copy: kit.VpmEnv) -> None:
     write_config(copy, "three", extra="min_free: 100%\n# once more\n")
-    with fs.locked(copy.home / "flocks" / "gc", shared=True):
+    with flocks.locked(copy.home / "flocks" / "gc", shared=True):
         done = copy("build", "--offline", "--force", check=True)
 
     assert f"nothing was collected, for process {os.getpid()} (for" in done.stderr
@@ -365,7 +388,8 @@ def test_sizes(text: str, bytes_: int) -> None:
 @contextmanager
 def held(path: Path) -> Iterator[int]:
     """Let a child hold the lock at `path`; its process id."""
-    code = f"import sys; from envbuilder import fs\nwith fs.locked({str(path)!r}): print(flush=True); sys.stdin.read()"
+    take = f"with flocks.locked({str(path)!r})"
+    code = f"import sys; from envbuilder import flocks\n{take}: print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=kit.ROOT) as child:
         assert child.stdout
@@ -413,7 +437,7 @@ def test_every_wait_for_a_lock_says_who_has_it_and_ends_when_it_was_told_to(
     named = {"store": store_lock, "overlay": overlay_lock}.get(lock, lambda _: names.get(lock, lock))(copy)
     for name, value in {**copy.env, "VPM_ENV_LOCK_TIMEOUT": "0.3"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(fs, "TELL_AFTER", 0.04)
+    monkeypatch.setattr(flocks, "TELL_AFTER", 0.04)
     monkeypatch.chdir(copy.folder)
 
     with held(copy.home / "flocks" / named) as pid:
@@ -429,13 +453,13 @@ def test_every_wait_for_a_lock_says_who_has_it_and_ends_when_it_was_told_to(
 
 def test_a_wait_is_told_at_growing_intervals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, *(second / 2 for second in range(1, 500))])
-    monkeypatch.setattr(fs.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(fs.time, "sleep", lambda _: None)
+    monkeypatch.setattr(flocks.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(flocks.time, "sleep", lambda _: None)
     told: list[float] = []
 
-    second = fs.locked(tmp_path / "lock", wait=200, on_wait=lambda _, seconds: told.append(seconds))
+    second = flocks.locked(tmp_path / "lock", wait=200, on_wait=lambda _, seconds: told.append(seconds))
 
-    with fs.locked(tmp_path / "lock", wait=0), pytest.raises(Busy), second:
+    with flocks.locked(tmp_path / "lock", wait=0), pytest.raises(Busy), second:
         pass
 
     assert told == [2, 4, 8, 16, 32, 64, 124, 184]
@@ -468,7 +492,8 @@ def test_what_a_process_uses_stays(copy: kit.VpmEnv) -> None:
     assert record["leased"] == [lease.resolve().parent.name]
     assert numbers(record) == [2]
     assert record["packages"] == []
-    assert without_sizes(err) == "KEY stays: a process uses it\nfreed SIZE: 1 overlay, 0 packages\n"
+    told = f"KEY stays: process {os.getpid()} holds its lease\nfreed SIZE: 1 overlay, 0 packages\n"
+    assert without_sizes(err) == told
     assert copy("run", "--generation", "1", "--", "python", "-c", "import one", check=True).exit == 0
 
 

@@ -107,6 +107,7 @@ def test_scripts_run_from_a_very_long_path(deep: Stand, tmp_path: Path) -> None:
     assert deep.run(link).stdout == f"tool [] {deep.overlay}\n"
 
 
+@pytest.mark.long
 def test_a_home_may_move(deep: Stand, tmp_path: Path) -> None:
     deep("hook", "install")
     assert "tool" in json.loads(deep.run(deep.base.scripts / "vllm").stdout.splitlines()[-1])["loaded"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 
-from envbuilder import overlay
+from envbuilder import overlay, overlay_damage
 from envbuilder.base import describe
 from envbuilder.digest import sha256_bytes
 from envbuilder.interpreter import Interpreter
@@ -220,7 +220,9 @@ def test_verify_finds_a_link_that_was_changed(layout: Layout, base: kit.Base) ->
     package = put(layout, "upper", {"lib/upper/__init__.py": "", "lib/single.py": ""})
     made = make(layout, found, package)
     parts = (Part(package=package),)
-    assert overlay.verify(layout, found.key, made.name, parts) == []
+    manifest = overlay.read(str(made))
+    assert manifest is not None
+    assert overlay_damage.is_as_made(layout, found.key, made.name, manifest, parts)
     farm = Path(site_packages(str(made), found.python_version))
 
     (farm / "upper").unlink()
@@ -228,8 +230,9 @@ def test_verify_finds_a_link_that_was_changed(layout: Layout, base: kit.Base) ->
     (farm / "single.py").unlink()
     (farm / "single.py").write_text("")
 
-    wrong = overlay.verify(layout, found.key, made.name, parts)
-    assert [problem.split("`")[1] for problem in wrong] == ["single.py", "upper"]
+    wrong = overlay_damage.against_parts(layout, found.key, made.name, manifest, parts).wrong
+    assert [entry.text.split("`")[1].rpartition("/")[2] for entry in wrong] == ["single.py", "upper"]
+    assert not overlay_damage.is_as_made(layout, found.key, made.name, manifest, parts)
 
 
 def test_an_overlay_in_use_is_not_discarded(layout: Layout, base: kit.Base) -> None:

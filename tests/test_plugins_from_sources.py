@@ -60,6 +60,7 @@ def test_a_git_ref_is_locked_to_its_commit_until_an_upgrade(vllm: kit.VpmEnv, tm
     assert served(vllm)[0] == "first"
 
 
+@pytest.mark.long
 def test_credentials_work_and_appear_nowhere(vllm: kit.VpmEnv, tmp_path: Path) -> None:
     """In a git URL by `${NAME}`, in an index URL as written."""
     repository = kit.git_repository(tmp_path / "repository", {"README": ""})

@@ -171,6 +171,7 @@ def test_what_a_plugin_does_to_its_engine_is_told(stand: kit.VpmEnv) -> None:
     }
 
 
+@pytest.mark.long
 @pytest.mark.skipif(any(Path(f"/dev/{name}").exists() for name in ("nvidiactl", "dxg")), reason="here is a device")
 def test_a_set_that_waits_for_a_device_is_completed_by_the_first_engine_that_has_one(stand: kit.VpmEnv) -> None:
     told = build(stand, "fine", "gpu")

@@ -202,6 +202,7 @@ def test_what_changes_no_set_changes_its_registry(stand: kit.VpmEnv) -> None:
     assert "away" in registry(stand)["plugins"]
 
 
+@pytest.mark.long
 def test_it_is_about_the_default_profile_and_the_base_that_switched_last(stand: kit.VpmEnv) -> None:
     first = registry(stand)["vpm_env"]["base"]
     other = ("--base", str(stand.folder.parent / "other"))

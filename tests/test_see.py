@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -445,13 +447,15 @@ def test_gc_says_why_something_stays(call: Call, stand: kit.VpmEnv, collected: P
 
 def test_gc_names_a_process_that_uses_an_overlay(call: Call, stand: kit.VpmEnv) -> None:
     overlay = Path(stand("path", "1", check=True).stdout.strip())
-    import fcntl
-
-    with (overlay / ".lease").open() as lease:
-        fcntl.flock(lease, fcntl.LOCK_SH)
+    code = "import fcntl, sys; held = open(sys.argv[1]); fcntl.flock(held, fcntl.LOCK_SH); print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(overlay / ".lease")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "\n"
         told = call("gc", "--why", overlay.name)[1]
+        holder.communicate("\n")
 
-    assert re.search(rf"\n  (process {os.getpid()}|a process): uses it\n", told)
+    assert f"\n  process {holder.pid}: holds its lease\n" in told
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 import tomllib
 
 from envbuilder import base as base_module
-from envbuilder import paths, sources, stocking, store, uv
+from envbuilder import package_damage, paths, sources, stocking, store, uv
 from envbuilder.config import Git, Local, Plugin
 from envbuilder.digest import sealed
 from envbuilder.errors import BuildError, PackageError, Place, SeveralErrors, SourceError
@@ -135,7 +135,7 @@ def test_a_wheel_becomes_a_package(shop: Shop, index: kit.Index) -> None:
     assert not (root / "bin/demo").exists()
     assert store.get(shop.layout, made.key) == made
     assert store.keys(shop.layout) == [made.key]
-    assert store.verify_package(shop.layout, made.key) == []
+    assert package_damage.problems(shop.layout, made.key) == []
     assert os.readlink(Path(shop.layout.store, made.key[:12])) == f"{made.key}/lib"
     assert os.listdir(shop.layout.tmp) == []
     assert shop.report.steps == ["demo 1.0"]
@@ -193,7 +193,7 @@ def test_bytecode_is_compiled_for_every_base_that_uses_the_package(
 
     assert len(compiled) == 1
     assert len({path.name for path in shop.path(made).rglob("*.pyc")}) == 2
-    assert store.verify_package(shop.layout, made.key) == []
+    assert package_damage.problems(shop.layout, made.key) == []
 
 
 def test_bytecode_is_unchecked_and_names_no_staging_path(shop: Shop, index: kit.Index) -> None:
@@ -260,7 +260,7 @@ def test_a_damaged_cache_of_uv_is_mended(shop: Shop, index: kit.Index, tmp_path:
     other = Shop(tmp_path / "other", base)
 
     assert cached
-    assert store.verify_package(other.layout, other.add(locked).key) == []
+    assert package_damage.problems(other.layout, other.add(locked).key) == []
 
 
 def test_a_local_wheel_with_hostile_members_is_refused(shop: Shop, tmp_path: Path) -> None:
@@ -354,10 +354,9 @@ def test_damage_is_found_and_mended(shop: Shop, index: kit.Index) -> None:
     (root / "lib/demo/new.py").write_text("")
     (root / "lib/demo/__pycache__/new.cpython-311.pyc").write_text("")
 
-    assert store.verify_package(shop.layout, made.key) == [
-        "`lib/demo/a.py` is missing",
-        "`lib/demo/new.py` does not belong there",
+    assert package_damage.problems(shop.layout, made.key) == [
         "`lib/demo/__init__.py` has the mode 644, not 444",
+        "`lib/demo/a.py` is missing",
         "`lib/demo/b.py` has another content",
     ]
     store.discard(shop.layout, [made.key])
@@ -365,7 +364,7 @@ def test_damage_is_found_and_mended(shop: Shop, index: kit.Index) -> None:
     assert os.listdir(shop.layout.store) == []
     assert len(os.listdir(shop.layout.trash)) == 1
     assert shop.add(locked).key == made.key
-    assert store.verify_package(shop.layout, made.key) == []
+    assert package_damage.problems(shop.layout, made.key) == []
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", json.dumps(sealed({"format": 1})), json.dumps({"format": 99})])
@@ -377,9 +376,9 @@ def test_a_package_with_a_damaged_manifest_is_made_again(shop: Shop, index: kit.
     manifest.write_text(content)
 
     assert store.get(shop.layout, made.key) is None
-    assert store.verify_package(shop.layout, made.key) == ["`package.json` is missing or damaged"]
+    assert package_damage.problems(shop.layout, made.key) == ["`package.json` is missing or damaged"]
     assert shop.add(locked) == made
-    assert store.verify_package(shop.layout, made.key) == []
+    assert package_damage.problems(shop.layout, made.key) == []
 
 
 def test_another_packages_manifest_is_not_taken_for_this_ones(shop: Shop, index: kit.Index) -> None:
@@ -444,6 +443,18 @@ def test_a_local_wheel_and_sdist_are_sources(shop: Shop, index: kit.Index, tmp_p
     assert locked.archive["path"] == str(wheel)
     assert shop.add(lock(index, wheel), offline=True) == made
     assert from_sdist.name == "demo"
+
+
+@pytest.mark.parametrize(("name", "version"), [("demo", "2.0"), ("other", "1.0")])
+def test_a_lock_that_says_something_else_of_a_known_file_is_refused(
+    shop: Shop, index: kit.Index, name: str, version: str
+) -> None:
+    wheel = kit.wheel(index.folder, "demo", "1.0")
+    shop.add(lock(index, wheel))
+    told = replace(lock(index, wheel), name=name, version=version)
+
+    with pytest.raises(PackageError, match=rf"it says that it is demo 1\.0, not {name} {version}"):
+        shop.add(told)
 
 
 @pytest.mark.long
@@ -525,9 +536,10 @@ def test_an_editable_links_to_its_source(shop: Shop, tmp_path: Path, layout: str
     listed = (shop.path(made) / "lib" / made.dist_info / "SOURCES.txt").read_text().splitlines()
     assert {"demo/__init__.py", "single.py"} <= set(listed)
     assert "demo/inner/deep.py" not in listed
-    assert store.verify_package(shop.layout, made.key) == []
+    assert package_damage.problems(shop.layout, made.key) == []
 
 
+@pytest.mark.long
 def test_an_editables_key_follows_its_metadata_and_places_but_not_its_code(shop: Shop, tmp_path: Path) -> None:
     folder = kit.project(tmp_path / "project", "demo")
     editable = Local(path=str(folder), editable=True)
@@ -637,7 +649,7 @@ def test_real_packages_of_the_real_index(shop: Shop, tmp_path: Path) -> None:
     assert made == again
     assert set(made) == {"raif-vllm", "hotwire-vllm", "scipy", "pandas"}
     for package in made.values():
-        assert store.verify_package(shop.layout, package.key) == []
+        assert package_damage.problems(shop.layout, package.key) == []
     assert made["raif-vllm"].entry_points["vllm.general_plugins"]
     assert made["scipy"].top_level == {"scipy", "scipy.libs"}
     assert made["scipy"].physical == ()
@@ -651,7 +663,7 @@ def test_a_damaged_list_of_files_is_found(shop: Shop, index: kit.Index, content:
     files.chmod(0o644)
     files.unlink() if content is None else files.write_text(content)
 
-    assert store.verify_package(shop.layout, made.key) == ["`files.json` is missing or damaged"]
+    assert package_damage.problems(shop.layout, made.key) == ["`files.json` is missing or damaged"]
     known = store.get(shop.layout, made.key)
     assert known is not None
     with pytest.raises(PackageError, match="files"):

@@ -18,8 +18,8 @@ import pytest
 
 from envbuilder import elf, unpack
 from envbuilder.errors import PackageError
+from envbuilder.gate import examine_file
 from envbuilder.package import Package
-from envbuilder.record import check_members
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +152,13 @@ def test_two_dist_infos_are_refused(tmp_path: Path) -> None:
     assert "2 dist-info" in problems(tmp_path, **{f"{SITE}/other-1.dist-info/METADATA": "Name: other\nVersion: 1\n"})
 
 
+@pytest.mark.parametrize("name", ["other.egg-info/PKG-INFO", "OTHER-1.DIST-INFO/METADATA", "other.egg-info"])
+def test_what_poses_as_another_distribution_is_refused(tmp_path: Path, name: str) -> None:
+    told = problems(tmp_path, **{f"{SITE}/{name}": "Name: other\nVersion: 1\n"})
+
+    assert f"its `{name.partition('/')[0]}` would pass for another distribution" in told
+
+
 def test_many_problems_are_cut_short(tmp_path: Path) -> None:
     told = problems(tmp_path, record={f"demo/m{n}.py": f"demo/m{n}.py,sha256=AA,1" for n in range(50)})
 
@@ -262,7 +269,7 @@ def test_hostile_members_of_an_archive_are_refused(tmp_path: Path) -> None:
         for name in ("../outside.py", "/absolute.py", "demo/new\nline.py", "demo-1.0.data/data/../../x", "c:/x"):
             archive.writestr(name, "")
     with pytest.raises(PackageError) as caught:
-        check_members(str(wheel), package="demo")
+        examine_file(str(wheel), package="demo")
 
     told = "\n".join(caught.value.problems)
     assert "'demo/link' is a symbolic link" in told
@@ -273,8 +280,8 @@ def test_hostile_members_of_an_archive_are_refused(tmp_path: Path) -> None:
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "demo-1.0-py3-none-any.whl"
     path.write_text("<html>")
-    with pytest.raises(PackageError, match="is no wheel"):
-        check_members(str(path), package="demo")
+    with pytest.raises(PackageError, match="no zip archive"):
+        examine_file(str(path), package="demo")
 
 
 def library(runpath: str) -> bytes:

@@ -65,11 +65,13 @@ def test_the_config_goes_before_uv_and_uv_before_pip(layout: Layout) -> None:
     assert {name: second.get(name) for name in uv} == uv
     assert not {"UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_STRATEGY"} & second.keys()
     third = configured(layout, **pip).variables
-    assert third["UV_DEFAULT_INDEX"] == "https://pip.example/simple"
-    assert third["UV_INDEX"] == "https://extra.example/simple"
-    assert third["UV_INDEX_STRATEGY"] == "unsafe-best-match"
-    chosen = configured(layout, UV_INDEX_STRATEGY="first-index", **pip).variables
-    assert chosen["UV_INDEX_STRATEGY"] == "first-index"
+    assert third["UV_INDEX"] == "https://pip.example/simple"
+    assert third["UV_DEFAULT_INDEX"] == "https://extra.example/simple"
+    extra = configured(layout, PIP_EXTRA_INDEX_URL="https://extra.example/simple").variables
+    assert extra["UV_INDEX"] == "https://extra.example/simple"
+    assert "UV_DEFAULT_INDEX" not in extra
+    loose = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    assert not any(loose.keys() & configured(layout, **loose, **settings).variables.keys() for settings in (pip, uv))
 
 
 def test_links_and_certificates_come_from_the_first_place_that_has_them(layout: Layout, tmp_path: Path) -> None:

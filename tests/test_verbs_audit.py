@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GROUP = "vllm.general_plugins"
+STARTING = "`demo 1.0` has the start-up file `demo.pth`, which says `import demo`"
 REFUSED = """\
 error: file-in-base: `demo 1.0` puts `vllm/extra.py` inside `vllm` of the base (from `vllm 0.33.0`): \
 `import vllm` finds the base's package as a whole, so these files can never be imported
-startup-code: `demo 1.0` has the start-up file `demo.pth`: an engine process does not run start-up files of plugins, \
-so what it sets up is missing there
+startup-code: `demo 1.0` has the start-up file `demo.pth`, which says `import demo`: \
+an engine process does not run start-up files of plugins, so what it sets up is missing there
 
 hint: use a release of `demo` that has its code in a package of its own
 hint: check that `demo` works without it
@@ -31,7 +32,7 @@ generation 1 (KEY) on /X/base (vllm 0.33.0, Python 3.X)
 accepted by `demo`: file-in-base: `demo 1.0` puts `vllm/extra.py` inside `vllm` of the base (from `vllm 0.33.0`)
   why: `import vllm` finds the base's package as a whole, so these files can never be imported
 
-warning: startup-code: `demo 1.0` has the start-up file `demo.pth`
+warning: startup-code: `demo 1.0` has the start-up file `demo.pth`, which says `import demo`
   why: an engine process does not run start-up files of plugins, so what it sets up is missing there
   do:  check that `demo` works without it
 """
@@ -41,7 +42,7 @@ def write(stand: kit.VpmEnv, *accept: str) -> None:
     """Write a config that accepts these findings of its plugin."""
     links = stand.folder.parent / "links"
     entry = f"  - {{name: demo, source: pypi, accept: [{', '.join(accept)}]}}\n"
-    stand.config(f"find_links: {links}\nindex: http://127.0.0.1:9/none\nplugins:\n{entry}")
+    stand.config(f"find_links: {links}\nindex: http://127.0.0.1:9/none\nstartup_code: [demo]\nplugins:\n{entry}")
 
 
 def flags(findings: list[dict[str, Any]]) -> list[tuple[str, bool]]:
@@ -134,11 +135,11 @@ def test_from_the_refusal_to_the_set_that_has_it(tmp_path: Path, stand: kit.VpmE
     assert (again["result"], again["generation"], again["digest"]) == ("unchanged", 1, built["digest"])
     assert flags(again["findings"]) == flags(stored["findings"]) == now
     assert stored["accepts"] == {"demo": ["file-in-base", "library-missing", "startup-code"]}
-    assert "accepted:   startup-code of `demo`: `demo 1.0` has the start-up file `demo.pth`\n" in shown
-    assert "accepted:  startup-code of `demo`: `demo 1.0` has the start-up file `demo.pth`\n" in status.stdout
+    assert f"accepted:   startup-code of `demo`: {STARTING}\n" in shown
+    assert f"accepted:  startup-code of `demo`: {STARTING}\n" in status.stdout
     assert "warning:   accept-idle: `demo` says `accept: [library-missing]`" in status.stdout
     assert (audited.exit, audited.stderr) == (1, "\n1 package: 1 warning, 2 accepted\n")
-    assert "note: accepted: startup-code of `demo`: `demo 1.0` has the start-up file `demo.pth`\n" in noted
+    assert f"note: accepted: startup-code of `demo`: {STARTING}\n" in noted
     assert "warning" not in noted
     assert missing.startswith("error: `demo 1.0` is missing in the store, or damaged\n")
 

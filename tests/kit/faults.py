@@ -7,9 +7,11 @@ costs a fork and not an interpreter's start. What other programs do (uv, git) is
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -25,10 +27,30 @@ if TYPE_CHECKING:
 
 STEP, WRITE, SYNC = "vpm_env.step", "vpm_env.write", "vpm_env.sync"
 CHANGES = frozenset(
-    """os.chmod os.chown os.link os.mkdir os.remove os.rename os.rmdir os.symlink os.truncate os.utime fcntl.flock
-    shutil.copyfile shutil.move shutil.rmtree subprocess.Popen""".split()
-) | {STEP, WRITE, SYNC, "open"}
+    [
+        *("os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink"),
+        *("os.truncate", "os.utime", "fcntl.flock", "subprocess.Popen"),
+        *("shutil.copyfile", "shutil.move", "shutil.rmtree"),
+        *(STEP, WRITE, SYNC, "open"),
+    ]
+)
 """Events that count: `open` only with the right to write."""
+
+CUTS = {"cut": 2, "cut-logged": 1}
+"""How a file system goes down: with or without the part of its journal that is in memory still; never with data."""
+
+_GOINGDOWN = 0x8004587D
+"""Linux's FS_IOC_GOINGDOWN."""
+
+TAKING = frozenset({"open", "os.link", "os.mkdir", "os.rename", "os.symlink", WRITE, SYNC})
+"""Events that want room: blocks, inodes, or names."""
+_REFUSED_WITH = {"ENOSPC": TAKING, "EDQUOT": TAKING, "EMFILE": frozenset({"open", "subprocess.Popen"})}
+REFUSED = "refused"
+"""Begins the line of a trace that says what a fault refused."""
+_NAMELESS = frozenset({"fcntl.flock", "os.truncate", WRITE, SYNC})
+"""Events of calls that know a descriptor, whose errors name no path."""
+_OF_TWO = frozenset({"os.link", "os.rename", "os.symlink"})
+"""Events of calls whose errors name two."""
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -37,9 +59,11 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 class Fault:
     """What happens where: at the `at`-th change (from 1), or at the `at`-th time that an event begins with `event`.
 
-    `kind` is `kill` (SIGKILL), `halt` (wait until the file `gate` is there; `gate` + `.reached` says that it is being
-    waited for), `none` (only trace), or the name of an errno, with which the call fails. With `always`, every later
-    one of these fails too. Only changes below `below` count, where that is given; steps always count.
+    `kind` is `kill` (SIGKILL), `tear` (SIGKILL with half of the content in a file: at a `vpm_env.write`), `halt`
+    (wait until the file `gate` is there; `gate` + `.reached` says that it is being waited for), one of `CUTS`
+    (power goes: the file system mounted at `gate` takes nothing more; then SIGKILL), `none` (only trace), or the
+    name of an errno, with which the call fails. With `always`, every later one of these fails too. Only changes
+    below `below` count, where that is given; steps always count.
     """
 
     kind: str = "none"
@@ -70,13 +94,26 @@ class Workshop:
         self._child = child
         self._scratch = scratch
 
-    def start(self, *arguments: str | Path, env: Mapping[str, str], cwd: str | Path, fault: Fault | None = None) -> int:
-        """Begin a call in a session of its own, and return its id; `finish` waits for it."""
+    def start(
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str],
+        cwd: str | Path,
+        fault: Fault | None = None,
+        later: float = 0.0,
+        unsynced: bool = False,
+    ) -> int:
+        """Begin a call in a session of its own, and return its id; `finish` waits for it.
+
+        Its clock is `later` seconds ahead. One that is `unsynced` brings no tree to the disk: a test's own test.
+        """
         job = {
             "arguments": [str(argument) for argument in arguments],
             "env": dict(env),
             "cwd": str(cwd),
             "fault": asdict(fault or Fault()),
+            "later": later,
+            "unsynced": unsynced,
             "scratch": str(self._scratch),
         }
         return int(self._ask(["start", job]))
@@ -90,11 +127,9 @@ class Workshop:
             path.unlink(missing_ok=True)
         return Ended(code, out, err, tuple(trace.splitlines()))
 
-    def __call__(
-        self, *arguments: str | Path, env: Mapping[str, str], cwd: str | Path, fault: Fault | None = None
-    ) -> Ended:
-        """Call a verb and wait for its end."""
-        return self.finish(self.start(*arguments, env=env, cwd=cwd, fault=fault))
+    def __call__(self, *arguments: str | Path, **options: Any) -> Ended:
+        """Call a verb and wait for its end; `options` are those of `start`."""
+        return self.finish(self.start(*arguments, **options))
 
     def _ask(self, question: Any) -> Any:
         assert self._child.stdin is not None
@@ -130,11 +165,17 @@ def install(fault: Fault, trace: str) -> None:
     record = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     seen = 0
     is_busy = False
+    torn = ""
+    own = os.getpid()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal seen, is_busy
-        if is_busy or event not in CHANGES:
+        nonlocal seen, is_busy, torn
+        if is_busy or event not in CHANGES or os.getpid() != own:
             return
+        if torn and event != "open":
+            is_busy = True
+            os.truncate(torn, os.path.getsize(torn) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & _WRITING):
             return
         what = os.fsdecode(arguments[0]) if arguments and isinstance(arguments[0], (str, bytes)) else "-"
@@ -143,20 +184,41 @@ def install(fault: Fault, trace: str) -> None:
         is_busy = True
         try:
             os.write(record, f"{event} {what}\n".encode(errors="replace"))
-            if f"{event} {what}".startswith(fault.event):
+            if f"{event} {what}".startswith(fault.event) and can_fail(fault.kind, event):
                 seen += 1
-                if seen == fault.at or (fault.always and seen > fault.at):
-                    _happen(fault)
+                if seen == fault.at and fault.kind == "tear":
+                    torn = what
+                elif seen == fault.at or (fault.always and seen > fault.at):
+                    if hasattr(errno, fault.kind):
+                        os.write(record, f"{REFUSED} {event} {what}\n".encode(errors="replace"))
+                    _happen(fault, event, arguments)
         finally:
             is_busy = False
 
     sys.addaudithook(hook)
 
 
-def _happen(fault: Fault) -> None:
-    import errno
+def cut(mount: str, kind: str = "cut") -> None:
+    """Take the power from the file system mounted at `mount`: what is not on its disk is lost."""
+    import fcntl
 
+    folder = os.open(mount, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(folder, _GOINGDOWN, struct.pack("I", CUTS[kind]))
+    finally:
+        os.close(folder)
+
+
+def can_fail(kind: str, event: str) -> bool:
+    """Tell whether a fault of this kind can happen to such an event."""
+    return not hasattr(errno, kind) or (event != STEP and event in _REFUSED_WITH.get(kind, CHANGES))
+
+
+def _happen(fault: Fault, event: str, arguments: tuple[Any, ...]) -> None:
     if fault.kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif fault.kind in CUTS:
+        cut(fault.gate, fault.kind)
         os.kill(os.getpid(), signal.SIGKILL)
     elif fault.kind == "halt":
         with open(f"{fault.gate}.reached", "w"):
@@ -165,7 +227,8 @@ def _happen(fault: Fault) -> None:
             time.sleep(0.005)
     elif fault.kind != "none":
         number = getattr(errno, fault.kind)
-        raise OSError(number, os.strerror(number))
+        names = () if event in _NAMELESS else (arguments[0], None, arguments[1]) if event in _OF_TWO else arguments[:1]
+        raise OSError(number, os.strerror(number), *names)
 
 
 def _begin(job: dict[str, Any]) -> int:
@@ -187,6 +250,13 @@ def _begin(job: dict[str, Any]) -> int:
         os.environ.update(job["env"])
         os.chdir(job["cwd"])
         install(Fault(**job["fault"]), f"{base}.trace")
+        if job["later"]:
+            true_time, ahead = time.time, float(job["later"])
+            time.time = lambda: true_time() + ahead
+        if job["unsynced"]:
+            from envbuilder import fs
+
+            fs.sync_tree = lambda path: None
         code = _run(job["arguments"])
     finally:
         sys.stdout.flush()
@@ -201,7 +271,7 @@ def _run(arguments: list[str]) -> int:
         return main(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (what a user would see as a traceback)
         import traceback
 
         traceback.print_exc()
@@ -212,7 +282,10 @@ def serve() -> None:
     """Be the workshop's child: begin calls and tell how they ended, a line each."""
     import envbuilder.cli
     import envbuilder.pipeline
-    import envbuilder.sweep  # noqa: F401 (a fork has them then)
+    import envbuilder.repair
+    import envbuilder.sweep
+    import envbuilder.verbs_keep
+    import envbuilder.verify_view  # noqa: F401 (a fork has them then)
 
     for line in sys.stdin:
         kind, what = json.loads(line)

@@ -58,8 +58,13 @@ class Index:
 
 
 @contextmanager
-def index(folder: Path, *, credentials: str | None = None, metadata: bool = True) -> Iterator[Index]:
-    """Serve the wheels and sdists of `folder`; `credentials` (`user:password`) are demanded, `metadata` is PEP 658."""
+def index(
+    folder: Path, *, credentials: str | None = None, metadata: bool = True, pieces: bool = False
+) -> Iterator[Index]:
+    """Serve the wheels and sdists of `folder`.
+
+    `credentials` (`user:password`) are demanded, `metadata` is PEP 658, `pieces` of files are served where asked for.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # Ports come again within one run, and installers remember an index by its URL.
     unique = secrets.token_hex(6)
@@ -67,6 +72,7 @@ def index(folder: Path, *, credentials: str | None = None, metadata: bool = True
     served = Index(folder, f"http://127.0.0.1:{server.server_port}/{unique}/simple", credentials)
     server.served = served  # type: ignore[attr-defined]
     server.has_metadata = metadata  # type: ignore[attr-defined]
+    server.has_pieces = pieces  # type: ignore[attr-defined]
     with serving(server):
         yield served
 
@@ -101,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(401, b"", sent, authenticate=True)
         parts = self.path.split("?")[0].strip("/").split("/")[1:]
         status, content, kind = self._found(parts)
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if asked and status == 200 and parts[0] == "files" and getattr(self.server, "has_pieces", False):
+            return self._answer_piece(content, asked[1], asked[2], sent)
         for name in parts[1:]:
             status = served.answers.get(name, status)
         return self._answer(status, content if status == 200 else b"", sent, kind=kind)
@@ -157,6 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
+    def _answer_piece(self, content: bytes, first: str, last: str, sent: str | None) -> None:
+        total = len(content)
+        start = int(first) if first else max(0, total - int(last))
+        piece = content[start : int(last) + 1] if first and last else content[start:]
+        self.server.served.requests.append(Request(self.command, self.path, sent, 206))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{start + len(piece) - 1}/{total}")
+        self.send_header("Content-Length", str(len(piece)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(piece)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the server's word)
         """Stay silent: `requests` has it."""
 
@@ -195,6 +216,10 @@ def _link(entry: dict[str, Any]) -> str:
 
 
 def _metadata(path: Path) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        return archive.read(name)
+    """Return a wheel's METADATA; nothing of what is none, which an index may serve as well."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+            return archive.read(name)
+    except (zipfile.BadZipFile, UnicodeDecodeError, StopIteration, RuntimeError, NotImplementedError):
+        return b""
