@@ -12,7 +12,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 FIGURES = "VPM_ENV_TEST_FIGURES"
 """Names the file that gets a line for each figure."""

@@ -1,0 +1,150 @@
+"""Put the promises under fire and print one table: what was tried, how often, and what was violated.
+
+Usage: python tests/promises/report.py [--short] [--only R1]... [--save FILE]
+
+Needs the development tools (`bash .ci/test` makes .venv with them). `--short` is what CI runs, in minutes; without it
+everything runs at its full length, which takes about an hour on two cores. What a machine cannot do (mounts,
+namespaces, other users) is skipped, with its reason, and counted. Ends with 1 when anything was violated, missed or
+left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PROMISES = {
+    "R1": "kill points",
+    "R2": "random kills",
+    "R3": "power cuts",
+    "R4": "errors of the system",
+    "R5": "full disks",
+    "R6": "everything at once",
+    "R7": "races, made certain",
+    "R8": "leases",
+    "R9": "damage",
+    "R10": "read-only",
+    "R11": "clocks",
+    "R12": "state machine",
+    "R13": "start-up faults",
+    "R14": "the base's own files",
+    "S1": "hostile YAML",
+    "S2": "hostile wheels",
+    "S3": "start-up code",
+    "S4": "shadowed names",
+    "S6": "credentials",
+    "S7": "dependency confusion",
+    "S8": "typos",
+    "S9": "artifacts and refs that change",
+    "S10": "symlinks in the way",
+    "S11": "owners and modes",
+    "S12": "hostile URLs",
+    "S13": "code at build time",
+}
+"""Every promise must have a figure, or a reason why not."""
+
+
+def main() -> int:
+    """Run, show, save; return 1 unless every promise was kept."""
+    arguments = _parse()
+    with tempfile.TemporaryDirectory(prefix="vpm-env-promises-") as folder:
+        figures = Path(folder, "figures")
+        started = time.monotonic()
+        code = _run(arguments, figures)
+        found = [json.loads(line) for line in figures.read_text().splitlines()] if figures.exists() else []
+    text, is_green = table(found, arguments.only, short=arguments.short, seconds=time.monotonic() - started)
+    print(text)
+    if arguments.save:
+        Path(arguments.save).write_text(text, encoding="utf-8")
+    return 0 if is_green and code == 0 else 1
+
+
+def table(found: list[dict[str, Any]], only: list[str], *, short: bool, seconds: float) -> tuple[str, bool]:
+    """Set the figures as a Markdown table, with what was skipped and what failed below; tell whether all is well."""
+    rows = sorted(_merged([row for row in found if "row" in row]), key=lambda row: (_order(row["row"]), row["title"]))
+    others = [row for row in found if "outcome" in row]
+    failed = sorted({row["test"] for row in others if row["outcome"] == "failed"})
+    skipped = Counter(row["why"] for row in others if row["outcome"] == "skipped")
+    silent = [name for name in only or PROMISES if name not in {row["row"] for row in rows}]
+    violations = sum(len(row["violations"]) for row in rows)
+    lines = [
+        "# The promises under fire\n",
+        f"{_machine()}, {'short' if short else 'long'} run of {seconds / 60:.0f} minutes\n",
+        "| | what was tried | figure | violations | |",
+        "|---|---|--:|--:|---|",
+        *(_line(row) for row in rows),
+        f"\n{violations} violations in {sum(row['count'] for row in rows):,} trials.",
+        *(f"\nskipped {count}: {why}" for why, count in skipped.most_common()),
+        *(f"\nwithout a figure here: {name}, {PROMISES.get(name, 'no such promise')}" for name in silent),
+        *(f"\nfailed: `{test}`" for test in failed),
+    ]
+    missed = [row for row in rows if row["count"] < row["wanted"]]
+    return "\n".join(lines) + "\n", not (violations or missed or failed or silent)
+
+
+def _merged(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add figures of one title up: they are of one test under several conditions, which the notes name."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for figure in found:
+        row = rows.setdefault(
+            (figure["row"], figure["title"]), {**figure, "count": 0, "wanted": 0, "violations": [], "note": ""}
+        )
+        row["count"] += figure["count"]
+        row["wanted"] += figure["wanted"]
+        row["violations"] += figure["violations"]
+        row["note"] = ", ".join(dict.fromkeys(filter(None, (row["note"], figure["note"]))))
+    return list(rows.values())
+
+
+def _line(row: dict[str, Any]) -> str:
+    count = f"{row['count']:,}" + (f" (of {row['wanted']:,})" if row["count"] < row["wanted"] else "")
+    note = row["note"].replace("|", "\\|")
+    return f"| {row['row']} | {PROMISES[row['row']]}: {row['title']} | {count} | {len(row['violations'])} | {note} |"
+
+
+def _order(name: str) -> tuple[str, int]:
+    return name[0], int(name[1:])
+
+
+def _run(arguments: argparse.Namespace, figures: Path) -> int:
+    files = [HERE] if not arguments.only else _files_of(arguments.only)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "promise", "-n", "2", "--dist", "loadfile", "--no-header"]
+    own = {"VPM_ENV_TEST_FIGURES": str(figures), "VPM_ENV_TEST_SCALE": "short" if arguments.short else "long"}
+    return subprocess.run([*command, *map(str, files)], cwd=HERE.parents[1], env={**os.environ, **own}).returncode
+
+
+def _files_of(only: list[str]) -> list[Path]:
+    """Name the files whose tests take a figure of one of these promises down."""
+    wanted = re.compile("|".join(rf'figure\(\s*"{re.escape(name)}"' for name in only))
+    return [path for path in sorted(HERE.glob("test_*.py")) if wanted.search(path.read_text(encoding="utf-8"))]
+
+
+def _machine() -> str:
+    today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    return (
+        f"{today}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="as much as CI does")
+    parser.add_argument("--only", action="append", default=[], choices=PROMISES, metavar="NAME", help="such as R1")
+    parser.add_argument("--save", metavar="FILE", help="write the table there too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
