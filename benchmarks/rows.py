@@ -58,7 +58,7 @@ def hook(folder: Path, runs: int) -> Iterator[Row]:
             what="instructions added to `python -c pass`, Python 3.11",
             value=added / 1e6,
             unit="M",
-            limit=1.2,
+            limit=1.0,
             detail=detail,
         )
         yield Row(

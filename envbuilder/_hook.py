@@ -67,7 +67,25 @@ def is_plain() -> bool:
     packages = found + site
     if packages not in sys.path:
         sys.path.append(packages)
+        foresee(packages)
     return True
+
+
+def foresee(packages: str) -> None:
+    """Make the finder for a folder that Python would make, but for its answer to `site`, whose import comes next.
+
+    `site` asks for `sitecustomize`, which no overlay has. For that, Python would list the folder, and keep every name.
+    """
+    model = sys.path_importer_cache.get(__file__[: -len("/_vpm_env_hook.py")])
+    if model is None or "_path_mtime" not in getattr(model, "__dict__", ()):
+        return
+    finder = sys.path_importer_cache[packages] = model.__new__(type(model))
+
+    def find_spec(name, target=None):
+        del finder.find_spec
+        return None if name == "sitecustomize" else finder.find_spec(name, target)
+
+    vars(finder).update(vars(model), path=packages, _path_mtime=-1, find_spec=find_spec)
 
 
 try:

@@ -77,6 +77,39 @@ def test_current_is_active_on_every_python(shelf: Any, tmp_path: Path, version: 
     assert rig.ask(env={"VPM_ENV_DISABLE": "1"})["path"] == bare["path"]
 
 
+@pytest.mark.parametrize("customized", [False, True])
+@pytest.mark.parametrize("version", kit.mostly_long(kit.VERSIONS, VERSION))
+def test_the_overlays_finder_is_pythons_own(shelf: Any, tmp_path: Path, version: str, customized: bool) -> None:
+    """Whatever Python looks for first: `site` finds a `sitecustomize` elsewhere, or none."""
+    rig = Rig.of(shelf(version, "venv"), tmp_path / "h")
+    digest = rig.overlay("one", "plug", "late")
+    rig.generation(1, digest)
+    rig.install()
+    if customized:
+        (tmp_path / "sitecustomize.py").write_text("")
+    code = """
+import pkgutil, sys
+folder, base = sys.argv[1:]
+finder = sys.path_importer_cache[folder]
+print(type(finder) is type(sys.path_importer_cache[base]), "find_spec" in vars(finder))
+print(sorted(found.name for found in pkgutil.iter_modules([folder])))
+try:
+    import nothing
+except ImportError:
+    import plug, late
+print(plug.VALUE, finder is sys.path_importer_cache[folder], "find_spec" in vars(finder), plug.__file__)
+"""
+    done = rig.start(
+        "-c", code, rig.site(digest), str(rig.base.purelib), env={"PYTHONPATH": str(tmp_path) if customized else ""}
+    )
+
+    assert done.stdout.splitlines() == [
+        f"True {customized}",
+        "['late', 'plug']",
+        f"one True False {rig.site(digest)}/plug.py",
+    ]
+
+
 @pytest.mark.parametrize(("value", "state"), [("1", "disabled"), ("yes", "disabled"), ("0", "active"), ("", "active")])
 def test_the_off_switch(active: Rig, value: str, state: str) -> None:
     assert active.ask(env={"VPM_ENV_DISABLE": value})["state"] == state
