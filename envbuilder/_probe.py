@@ -115,14 +115,14 @@ def load_all(request: dict[str, Any], results: int, hang: int, timeout: float) -
         watch = _watch.Watch(request["engine"])
         for index, entry in enumerate(request["entries"]):
             faulthandler.dump_traceback_later(timeout, exit=True, file=hang)
-            attempt(index, entry, watch, results)
+            attempt(index, entry, watch, results, by_dots=not request["engine"])
             faulthandler.cancel_dump_traceback_later()
         code = 0
     finally:
         os._exit(code)
 
 
-def attempt(index: int, entry: list[str], watch: Any, results: int) -> None:
+def attempt(index: int, entry: list[str], watch: Any, results: int, *, by_dots: bool) -> None:
     """Load one entry point, and tell what came of it."""
     loading: list[float] = []  # the seconds until it was called, if it is
 
@@ -132,21 +132,25 @@ def attempt(index: int, entry: list[str], watch: Any, results: int) -> None:
 
     tell(results, {"start": index})
     watch.begin()
-    errors = load(*entry, calls=calls)
+    errors = load(*entry, by_dots=by_dots, calls=calls)
     seconds = watch.seconds()
     took = [*loading, seconds - loading[0]] if loading else [seconds]
     tell(results, {"end": index, "errors": errors, "seconds": took, **watch.told()})
 
 
-def load(group: str, name: str, value: str, returns: str, derives: str, *, calls: Callable[[], None]) -> list[str]:
+def load(
+    group: str, name: str, value: str, returns: str, derives: str, *, by_dots: bool, calls: Callable[[], None]
+) -> list[str]:
     """Load one entry point, and call it if it is to return something, which `calls` is told before.
 
+    With `by_dots` it may be `module.attribute` too, as programs have it that read a group of theirs by themselves.
     Return the error and the errors behind it, each in one line; none if all is well.
     """
     errors: list[str] = []
     process = getpid()
     try:
-        loaded = importlib.metadata.EntryPoint(name=name, value=value, group=group).load()
+        point = importlib.metadata.EntryPoint(name=name, value=value, group=group)
+        loaded = dotted(point) if by_dots and ":" not in value else point.load()
         if derives:
             check_class(loaded, derives)
         if returns:
@@ -157,6 +161,17 @@ def load(group: str, name: str, value: str, returns: str, derives: str, *, calls
     if getpid() != process:
         os._exit(0)  # a plugin has forked, and this is its child
     return errors
+
+
+def dotted(point: importlib.metadata.EntryPoint) -> Any:
+    """Load a module, or what stands in one: `package.Class`."""
+    try:
+        return point.load()
+    except ModuleNotFoundError as error:
+        module, _, attribute = point.value.strip().rpartition(".")
+        if not module or error.name != point.value.strip():
+            raise
+        return getattr(importlib.import_module(module), attribute)
 
 
 def check(returned: object, returns: str) -> None:

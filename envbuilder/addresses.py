@@ -31,6 +31,11 @@ def covers(prefix: str, url: str) -> bool:
     return inner.steps == steps and (*steps[:-1], steps[-1].removesuffix(".git")) == outer.steps
 
 
+def ends_with(url: str, ending: str) -> bool:
+    """Tell whether the path of a URL, or a path, ends with this; query and fragment say nothing."""
+    return urlsplit(url).path.lower().endswith(ending)
+
+
 def address(url: str) -> Address | None:
     """Read a URL, `user@host:path` or an absolute path; None for what is none, or could be taken for another."""
     text = url.removeprefix("git+")

@@ -7,6 +7,7 @@ from os.path import exists, isfile, join
 from envbuilder import flocks, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
+from envbuilder.recording import building
 from envbuilder.scope import make_home
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
     if not isfile(join(recipe.skeleton, "pyvenv.cfg")):
         return None
     make_home(found.layout)
-    with profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting):
+    with building(profile, wait=found.lock_wait, on_wait=report.waiting):
         packages = store.get_all(found.layout, [member.key for member in manifest.members], soabi=manifest.soabi)
         if packages is None or not _have_overlay(found, profile, recipe, packages, report):
             return None

@@ -61,7 +61,7 @@ class Question:
     even if it does not. `preferred` are versions to keep if they fit. `upgrade` is None to keep them, empty to
     keep none, else the names to look for anew. `build_in_base` are packages that are built without isolation.
     Nothing counts that was uploaded after the moment `exclude_newer`. `alone` asks for the roots without what they
-    require.
+    require. `direct` are names of packages for which a stub stands wherever they are required.
     """
 
     python: str
@@ -73,6 +73,7 @@ class Question:
     build_in_base: tuple[str, ...] = ()
     exclude_newer: str = ""
     alone: bool = False
+    direct: frozenset[str] = frozenset()
 
     def of(self, plugins: Iterable[str]) -> Question:
         """Return the question for some plugins alone, and the base's own roots."""
@@ -214,7 +215,8 @@ def _preferences(question: Question) -> str:
 def _read(record: dict[str, Any], question: Question, uv: Uv) -> Answer:
     entries = {normalized(entry["name"]): entry for entry in record.get("packages", ())}
     plugins = {root.name: root for root in reversed(question.roots) if root.plugin}
-    stubs = {*question.facts, *question.forced} | {root.name for root in question.roots if " @ " in root.line}
+    stubs = {*question.facts, *question.forced, *question.direct}
+    stubs |= {root.name for root in question.roots if " @ " in root.line and not question.alone}
     packages = (_package(entry, plugins.get(name), uv) for name, entry in entries.items() if name not in stubs)
     return Answer(
         versions={name: str(entry.get("version", "")) for name, entry in entries.items()},

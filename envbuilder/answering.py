@@ -11,7 +11,7 @@ from envbuilder import fs, indexes, pipconf, policing, unknown
 from envbuilder.errors import ChangesNeeded, PolicyError, ResolutionError, SourceError
 from envbuilder.lock import Lock, dump
 from envbuilder.moments import moment
-from envbuilder.origins import origins
+from envbuilder.origins import are_plain, is_plain
 from envbuilder.planning import lock_changes
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ def _unknown_told(job: Job) -> Iterator[None]:
 
 def _require_no_downgrade(job: Job, lock: Lock) -> None:
     """Refuse files over plain HTTP where every index is asked over TLS: somebody on the way may have sent one there."""
-    if any(origin.location.startswith("http://") for origin in origins(job.config, job.env)):
+    if are_plain(job.config, job.env):
         return
     plain = {
         package.plugin or package.name: file["url"]
         for package in lock.packages
-        for file in (*package.wheels, *((package.sdist,) if package.sdist else ()))
-        if str(file.get("url", "")).startswith("http://")
+        for file in (*package.wheels, package.sdist, package.archive, None if package.plugin else package.vcs)
+        if file and is_plain(str(file.get("url", "")))
     }
     if plain:
         hint = "if that is meant, name the index by its `http://` URL"

@@ -23,6 +23,8 @@ MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 64 << 20
 """Bytes; a wheel of 15,000 files has 2 MB."""
 
+_LIMITS = f"{MAX_MEMBERS} and {MAX_DIRECTORY} are the limits"
+
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")
@@ -37,6 +39,10 @@ _DESCRIPTORS = (12, 16, 20, 24)
 
 class Refused(Exception):
     """No archive, or one that cannot be trusted to hold what it says."""
+
+
+class Crowded(Refused):
+    """More members than anybody should unpack: each costs an inode and its time, however few bytes it has."""
 
 
 class Member(NamedTuple):
@@ -78,7 +84,7 @@ def directory(read: Read, size: int) -> Directory:
     """Read an archive's directory; raise `Refused`."""
     count, length, start, end = _found(read, size)
     if count > MAX_MEMBERS or length > MAX_DIRECTORY:
-        raise Refused(f"it has {count} members, and {MAX_MEMBERS} are the limit")
+        raise Crowded(f"it has {count} members in a directory of {length} bytes; {_LIMITS}")
     if start + length != end:
         raise Refused("it holds bytes before its first member, or behind its directory")
     content = read(start, length)
@@ -86,7 +92,7 @@ def directory(read: Read, size: int) -> Directory:
     at = 0
     while at < len(content):
         if len(members) == count:
-            raise Refused("its directory has more members than it says")
+            raise Crowded("its directory has more members than it says")
         member, at = _member(content, at)
         members.append(member)
     if len(members) != count or len(content) != length:

@@ -6,16 +6,18 @@ An `optional: true` plugin that fails at any of these is left out, and the rest 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import join
 from typing import TYPE_CHECKING, TypeVar
 
-from envbuilder import answering, flocks, fs, overlay, protocol, space, stocking, store
+from envbuilder import answering, flocks, fs, overlay, protocol, sourcing, space, stocking, store
 from envbuilder.blame import droppable
-from envbuilder.checks import accepts, audited, is_probed, probed
+from envbuilder.checks import accepts, audited, is_probed, judging, probed
 from envbuilder.composition import describe, parts_of
-from envbuilder.config import Git, Local, PyPI
+from envbuilder.config import PyPI
 from envbuilder.errors import SeveralErrors, SourceError, VpmError
 from envbuilder.overlay_damage import is_as_made
 from envbuilder.skeleton import skeleton
+from envbuilder.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,11 +79,11 @@ def answered(job: Job, left_out: dict[str, str]) -> tuple[Lock, Built]:
     plugins = tuple(plugin for plugin in job.config.enabled if plugin.name not in left_out)
     with fs.staging(job.layout.tmp) as scratch:
         try:
-            built = build_sources(job, plugins, scratch)
+            built = sourcing.have(job, plugins, scratch)
         except SourceError as error:
             raise _with_the_rest(error, job, plugins, scratch) from None
         lock = answering.answer(job, plugins, built, left_out, scratch)
-    return lock, built
+    return lock, {key: found for key, found in built.items() if lock.package(found[0].name)}
 
 
 def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], scratch: str) -> VpmError:
@@ -94,42 +96,12 @@ def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], sc
     return error
 
 
-def build_sources(job: Job, plugins: tuple[Plugin, ...], scratch: str) -> Built:
-    """Fetch and build git and local plugins: the resolver needs to know what they require."""
-    named = tuple(plugin for plugin in plugins if isinstance(plugin.source, (Git, Local)))
-    if not named:
-        return {}
-    from envbuilder import sources  # git and all that; most configs have no such plugins
-
-    with job.report.stage("fetching sources"):
-        fetched = sources.fetch(
-            named,
-            layout=job.layout,
-            env=job.env,
-            previous=job.previous,
-            upgrade=job.request.upgraded_sources,
-            offline=job.request.offline,
-            scratch=scratch,
-            report=job.report,
-            policies=job.policies,
-        )
-    with job.report.stage("building", total=len(named)):
-        return stocking.add_all_built(
-            [(fetched[plugin.name], plugin) for plugin in named],
-            base=job.base,
-            layout=job.layout,
-            uv=job.uv(),
-            report=job.report,
-            startup_allowed=frozenset(job.config.startup_code),
-            wait=job.env.lock_wait,
-        )
-
-
 def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     """Bring every package of the lock into the store."""
     packages = {locked.name: package for package, locked in built.values()}
     wanted = tuple(locked for locked in lock.packages if locked.name not in packages)
-    packages |= stored(job, wanted)
+    packages |= sourcing.have_locked(job, [each for each in wanted if not sourcing.is_of_server(each)], lock)
+    packages |= stored(job, [each for each in wanted if each.name not in packages])
     lacking = [locked for locked in wanted if locked.name not in packages]
     if lacking:
         room = space.needing(space.need_of(lacking), job.layout.home, job.uv().cache)
@@ -142,9 +114,19 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
                 report=job.report,
                 not_isolated=_not_isolated(job.config),
                 startup_allowed=frozenset(job.config.startup_code),
+                judge=judging(job, _subjects(job, lock, packages)),
                 wait=job.env.lock_wait,
             )
     return packages
+
+
+def _subjects(job: Job, lock: Lock, packages: dict[str, Package]) -> list[Subject]:
+    """Say of packages that are in the store where they lie, and which plugins they are."""
+    plugins = {locked.name: locked.plugin for locked in lock.packages}
+    return [
+        Subject(package=package, lib=join(job.layout.package(package.key), "lib"), plugin=plugins.get(name, ""))
+        for name, package in packages.items()
+    ]
 
 
 def stored(job: Job, wanted: Sequence[LockedPackage]) -> dict[str, Package]:

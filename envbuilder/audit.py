@@ -19,6 +19,7 @@ from envbuilder import (
     ownership,
     points,
     processors,
+    script_names,
     startup_code,
     torch_abi,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     Entries = Mapping[str, frozenset[str]]
 
-__all__ = ["Subject", "audit"]
+__all__ = ["Subject", "audit", "of_others"]
 
 _NO_VARIABLES: dict[str, str] = {}
 
@@ -63,6 +64,7 @@ def audit(
         startup_code.unasked(subjects, startup_allowed),
         points.misnamed(subjects, base),
         points.duplicates(subjects, base),
+        script_names.in_two_packages(subjects),
         points.crowded(subjects, base),
         points.mistargeted(subjects, modules, base),
         processors.outdated(subjects, modules, base, variables),
@@ -76,6 +78,15 @@ def audit(
     return tuple(finding._replace(plugin=plugins.get(finding.package, "")) for finding in found)
 
 
+def of_others(subjects: Sequence[Subject], base: Base) -> tuple[Finding, ...]:
+    """Return what is wrong with names alone: those of the base, of the standard library, of the machine.
+
+    The findings do not say which plugin brings the package in.
+    """
+    entries = {subject.name: subject.package.top_level for subject in subjects}
+    return tuple(_names(subjects, entries, base, BaseFiles(base)))
+
+
 def _names(subjects: Sequence[Subject], entries: Entries, base: Base, files: BaseFiles) -> Iterator[Finding]:
     names = files.names()
     for subject in subjects:
@@ -84,6 +95,7 @@ def _names(subjects: Sequence[Subject], entries: Entries, base: Base, files: Bas
         else:
             yield from ownership.in_base(subject, entries[subject.name], files, names)
         yield from ownership.in_stdlib(subject, entries[subject.name], base)
+    yield from script_names.taken(subjects, base, files)
 
 
 def _dist_in_base(subject: Subject, base: Base) -> Finding:

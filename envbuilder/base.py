@@ -16,6 +16,7 @@ from envbuilder.digest import sha256_of
 from envbuilder.engines import GENERIC, Engine, engine_among, engine_named
 from envbuilder.errors import BaseError
 from envbuilder.interpreter import find_base, recall, remember
+from envbuilder.paths import prefixes
 
 if TYPE_CHECKING:
     from envbuilder.interpreter import Interpreter
@@ -83,6 +84,11 @@ class Base:
             engine=self.engine.name,
             engine_version=self.engine_version,
         )
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Return its own prefix and those of the environments whose packages it sees."""
+        return prefixes(self.prefix, self.base_prefix, self.path)
 
     @property
     def python_version(self) -> str:

@@ -65,6 +65,13 @@ class BaseFiles:
                 return found[1], f"{dist.name} {dist.version}"
         return "", ""
 
+    def script_owner(self, name: str) -> str:
+        """Name the distribution whose RECORD has the script `name`, as `owner` does."""
+        for dist in self._base.distributions.values():
+            if f"../bin/{name}," in self._record(dist):
+                return f"{dist.name} {dist.version}"
+        return ""
+
     def may_be_shadowed(self, name: str, place: str) -> bool:
         """Tell whether an override called `name` may hide `place`: the base's distribution of that name owns it.
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, overlay
+from envbuilder import disposal, fs, overlay
 from envbuilder.attempt import attempt
 from envbuilder.base import describe
 from envbuilder.bisected import Bisected, Culprit, Question, Try
@@ -106,7 +106,7 @@ class Bisection:
         if not self.made:
             return
         for digest in self.made:
-            overlay.discard(self.found.layout, self.base.key, digest)
+            disposal.discard(self.found.layout, self.base.key, digest)
         with suppress(OSError):
             trash.empty(self.found.layout, 0.0, wait=0.0, on_wait=None)
 

@@ -58,7 +58,7 @@ def _blamed(error: VpmError) -> Iterator[tuple[str, str]]:
         case BuildError():
             yield error.plugin, f"`{error.package}` did not build"
         case PackageError():
-            yield error.package, "; ".join(error.problems)
+            yield error.plugin or error.package, "; ".join(error.problems)
 
 
 def _chain(conflict: Conflict) -> str:

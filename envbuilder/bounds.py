@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.engines import ENGINES, is_plugin_group
+from envbuilder.members import has_hidden
 from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
 
@@ -51,14 +52,38 @@ class Bound(NamedTuple):
         return not self.requirement.url and self.requirement.specifier.contains(version, prereleases=True)
 
 
+def is_one_line(text: str) -> bool:
+    """Tell whether a text is one line of a header and all of it is to be seen; a tab is a blank."""
+    return not has_hidden(text.replace("\t", " "))
+
+
 def parsed(line: str) -> Requirement | None:
-    """Parse a `Requires-Dist` line; None for one that cannot be."""
+    """Parse a `Requires-Dist` line; None for one that cannot be, or is no line."""
     from packaging.requirements import InvalidRequirement, Requirement  # many packages require nothing
 
+    if not is_one_line(line):
+        return None
     try:
         return Requirement(line)
     except InvalidRequirement:
         return None
+
+
+def bare(requirement: Requirement) -> str:
+    """Spell what is required without its URL, its bounds and its marker: `demo[audio,video]`."""
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}"
+
+
+def marker_of(line: str, requirement: Requirement) -> str:
+    """Return the marker of a line, `; …`, as it is written there; "" where it has none.
+
+    Never spell a marker that was parsed: its escapes are characters by then, and a line feed among them begins a line.
+    """
+    if requirement.marker is None:
+        return ""
+    behind = line.partition("@")[2].partition(requirement.url)[2] if requirement.url else line
+    return f"; {behind.partition(';')[2].strip()}"
 
 
 def applies(requirement: Requirement, markers: dict[str, str], extras: Iterable[str] = ()) -> bool:

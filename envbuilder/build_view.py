@@ -22,7 +22,7 @@ def show_build(outcome: Outcome, as_json: bool, console: Console, *, hints: bool
         console.json(build_record(outcome))
         return
     generation = outcome.generation
-    if generation and outcome.before and outcome.before.config != generation.config:
+    if generation and outcome.before and outcome.before.config not in ("", generation.config):
         console.say(f"note: generation {outcome.before.number} was built from `{outcome.before.config}`")
     _show_set(outcome, console)
     if generation is None:

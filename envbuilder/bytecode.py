@@ -11,7 +11,7 @@ import os
 from os.path import isdir, join
 
 from envbuilder import fs
-from envbuilder.digest import is_sealed, sealed, sha256_file
+from envbuilder.digest import read_sealed, sealed, sha256_file
 from envbuilder.record import is_bytecode, walk
 
 MARK = ".compiled-"
@@ -39,9 +39,7 @@ def listed(root: str, soabi: str) -> dict[str, str] | None:
     """Return what was compiled for an ABI, path → sha256; None where the list is missing or damaged."""
     path = join(root, MARK + soabi)
     try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-        return dict(record["files"]) if is_sealed(record) and not os.path.islink(path) else None
+        return None if os.path.islink(path) else dict(read_sealed(path)["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, processors
 from envbuilder.acceptance import accepting, refused, ways
-from envbuilder.audit import audit
+from envbuilder.audit import audit, of_others
+from envbuilder.bounds import bringers, needs_of
 from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
 from envbuilder.errors import AuditError, ProbeError
 from envbuilder.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from envbuilder.config import Config
     from envbuilder.errors import Finding
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from envbuilder.lock import Lock
     from envbuilder.manifest import Manifest, ProbeResult
     from envbuilder.overlay import Part
+
+_NOBODY: dict[str, str] = {}
 
 
 def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...]:
@@ -50,6 +54,46 @@ def audited(job: Job, lock: Lock, parts: tuple[Part, ...]) -> tuple[Finding, ...
         told = tuple(finding for finding in findings if finding.package in refusing and not finding.accepted)
         raise AuditError(told, ways=tuple(ways(told)))
     return findings
+
+
+def judging(
+    job: Job, known: Sequence[Subject] = (), *, leading: Mapping[str, str] = _NOBODY
+) -> Callable[[Sequence[Subject]], dict[str, AuditError]]:
+    """Return what says of packages that were made which must not enter the store: package → what is wrong.
+
+    They are judged by whose names they have, what else there is to find needs the whole set. `known` are the packages
+    of the set that are there already: one of them may be why another is brought in, and its plugin accepts findings.
+    `leading` is package → that plugin, where it is known.
+    """
+
+    def judge(made: Sequence[Subject]) -> dict[str, AuditError]:
+        subjects = [
+            replace(
+                subject,
+                plugin=leading.get(subject.name, subject.plugin),
+                override=subject.name in job.config.override,
+            )
+            for subject in made
+        ]
+        found = of_others(subjects, job.base)
+        if not found:
+            return {}
+        every = (*known, *subjects)
+        plugins = bringers(every, needs_of(every, job.base))
+        named = [finding._replace(plugin=plugins.get(finding.package, "")) for finding in found]
+        accepted = {plugin.name: plugin.accept for plugin in job.config.enabled}
+        return _errors(accepting(named, accepted))
+
+    return judge
+
+
+def _errors(findings: Sequence[Finding]) -> dict[str, AuditError]:
+    """Return package → the error that tells all of its findings, where one of them is neither accepted nor harmless."""
+    errors = {}
+    for name in {finding.package for finding in refused(findings)}:
+        told = tuple(finding for finding in findings if finding.package == name and not finding.accepted)
+        errors[name] = AuditError(told, ways=tuple(ways(told)))
+    return errors
 
 
 def accepts(config: Config, lock: Lock) -> dict[str, list[str]]:
@@ -133,9 +177,12 @@ def _wanted(job: Job, manifest: Manifest) -> dict[tuple[str, str], tuple[str, st
     if job.config.probe == "none":
         return {}
     called = job.base.engine.called if job.config.probe == "call" else {}
+    # What libraries have for programs that are not there (`pytest11`) is no plugin of a host that nobody knows.
+    libraries = set() if job.base.engine.groups else {each.name for each in manifest.members if not each.plugin}
     return {
         (group, name): (value, package, called.get(group, ""))
         for group, named in sorted(manifest.entry_points.items())
         if group not in SCRIPT_GROUPS and is_plugin_group(group, job.base.engine)
         for name, (value, package) in sorted(named.items())
+        if package not in libraries
     }

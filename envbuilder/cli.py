@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from os.path import isdir, join
 
-from envbuilder import __version__
+from envbuilder import __version__, notice
 from envbuilder.arguments import Call
 from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, Verb, run_of
 from envbuilder.console import Console, plain
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.paths import environment
-from envbuilder.profile import is_told
+from envbuilder.profile import DEFAULT, Profile, current
 from envbuilder.scope import Options, home
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+    from envbuilder.paths import Layout
 
 INTERRUPTED = 130
 _OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
@@ -71,7 +74,7 @@ def _settle(call: Call) -> None:
     has_built = asked.verb == "build" and not asked.dry_run
     try:
         layout = home(call.options, call.env)
-        if is_told(layout, with_failures=not has_built):
+        if _is_told(layout, with_failures=not has_built):
             return
     except (OSError, VpmError):
         return
@@ -79,6 +82,18 @@ def _settle(call: Call) -> None:
 
     if note := renew(layout):
         call.console.say(f"note: {note}")
+
+
+def _is_told(layout: Layout, *, with_failures: bool) -> bool:
+    """Tell whether `registry.json` says what is current, for the base that it is about.
+
+    Unless `with_failures`, it must not tell of a build that failed since: one has succeeded.
+    """
+    said = notice.read(layout)
+    if said is None:
+        return not isdir(join(layout.profiles, DEFAULT))
+    is_sound = with_failures or not said.has_failed
+    return is_sound and said.generation == current(Profile(layout, DEFAULT, said.base_key))
 
 
 def _show_error(error: VpmError, words: list[str], console: Console) -> int:

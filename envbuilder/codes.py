@@ -28,6 +28,8 @@ CODES = {
         Code("file-in-base", (ERROR, WARNING), "a package puts files inside a package of the base"),
         Code("name-in-stdlib", (ERROR, WARNING), "a package has a name of the standard library"),
         Code("name-in-two-packages", (ERROR, WARNING), "two packages have a file, or an import name, that differs"),
+        Code("command-in-base", (ERROR, WARNING), "base and set have a command of one name"),
+        Code("command-of-machine", (ERROR,), "a package has a command that is the machine's, such as `sh` or `git`"),
         # what runs by itself
         Code("startup-code", (WARNING,), "a package has a start-up file, which engine processes do not run"),
         Code(

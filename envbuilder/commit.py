@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from envbuilder import overlay, registry, store
+from envbuilder import overlay, recording, registry, store
 from envbuilder import profile as profiles
 from envbuilder.manifest import NOTHING
 from envbuilder.planning import Change, Difference, changes
@@ -112,18 +112,15 @@ def commit(profile: Profile, draft: Draft, *, switch: bool, force: bool) -> Comm
 
     `force` ends a hold. The profile's lock must be held.
     """
-    number = profiles.current(profile)
-    before = None if number is None else profiles.read(profile, number)
-    newest = profiles.newest(profile)
+    before, newest = profiles.serving(profile), profiles.newest(profile)
+    if before and (newest is None or newest.number < before.number):
+        newest = before  # its record is gone
     is_new = newest is None or newest.digest != draft.manifest.digest
     if newest is None or newest.digest != draft.manifest.digest:
         generation = _record(profile, draft)
     else:
-        generation = newest._replace(inputs=draft.inputs, config=draft.config_file)
-        profiles.rewrite(profile, generation)
-        profiles.point(profile, generation)
-        registry.keep(profile, generation, draft.manifest)
-        if generation.number == number:
+        generation = _renewed(profile, newest, draft)
+        if before and generation.number == before.number:
             return Committed("unchanged", generation, before)
         if profiles.order(profile).held and not force:
             return Committed("held", generation, before)
@@ -151,8 +148,7 @@ def planned(profile: Profile, after: dict[str, tuple[str, str, int | None]], man
 
     `manifest` is None where the set cannot be described yet.
     """
-    number = profiles.current(profile)
-    current = profiles.read(profile, number) if number is not None else None
+    current = profiles.serving(profile)
     old = overlay.get(profile.layout, profile.base_key, current.digest) if current else None
     before = {member.name: member.content for member in old.members} if old else {}
     found = [
@@ -188,10 +184,22 @@ def _told_by_commit(change: Change, old: str, new: str, profile: Profile) -> Cha
     return change._replace(content=" → ".join(commit[:8] for commit in commits)) if all(commits) else change
 
 
-def _record(profile: Profile, draft: Draft) -> Generation:
+def _renewed(profile: Profile, newest: Generation, draft: Draft) -> Generation:
+    """Note what the newest generation would be made from now; one whose record is lost gets another."""
+    if newest.reason == profiles.LOST:
+        return _record(profile, draft, newest.number)
+    generation = newest._replace(inputs=draft.inputs, config=draft.config_file)
+    profiles.rewrite(profile, generation)
+    profiles.point(profile, generation)
+    registry.keep(profile, generation, draft.manifest)
+    return generation
+
+
+def _record(profile: Profile, draft: Draft, number: int = 0) -> Generation:
+    """Record a generation under this number, 0 for the next."""
     manifest = draft.manifest
     generation = Generation(
-        number=0,
+        number=number,
         digest=manifest.digest,
         base_key=profile.base_key,
         created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
@@ -208,4 +216,5 @@ def _record(profile: Profile, draft: Draft) -> Generation:
     def beside(numbered: Generation) -> None:
         registry.keep(profile, numbered, manifest)
 
-    return profiles.add(profile, generation, config=draft.config.encode(), lock=draft.lock, beside=beside)
+    write = recording.put if number else recording.add
+    return write(profile, generation, config=draft.config.encode(), lock=draft.lock, beside=beside)

@@ -11,6 +11,7 @@ from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import process
+from envbuilder.contents import start_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from envbuilder.manifest import ProbeResult
 
 FILE = "completed.jsonl"
+LONGEST = 16 << 20
+"""Bytes that are read of it: the guard writes a line for each entry point that it watched."""
 _STATUSES = ("ok", "failed")
 
 
@@ -33,8 +36,7 @@ def completed(overlay: str) -> dict[tuple[str, str], Completed]:
     """Return what is known of an overlay's entry points: (group, name) → how they did."""
     found: dict[tuple[str, str], Completed] = {}
     try:
-        with open(join(overlay, FILE), encoding="utf-8", errors="replace") as stream:
-            texts = stream.read().splitlines()
+        texts = start_of(join(overlay, FILE), LONGEST, regular=True).decode("utf-8", "replace").splitlines()
     except OSError:
         return found
     for text in texts:

@@ -136,6 +136,11 @@ def read(path: str, *, env: Environment) -> Config:
     return of_content(content_of(file), file=file, env=env)
 
 
+def read_kept(path: str, *, file: str, env: Environment) -> Config:
+    """Check the copy of a config that is kept at `path` as if it stood in `file`, where it lay once."""
+    return of_content(contents.start_of(path, MAX_BYTES + 1, regular=True), file=file, env=env)
+
+
 def of_content(content: bytes, *, file: str, env: Environment) -> Config:
     """Check a config's bytes as if they stood in `file` (absolute), as a kept copy of a config did once."""
     document = parse(content, file=file)

@@ -7,6 +7,8 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.digest import read_bytes
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -58,9 +60,8 @@ class Look:
 def is_blank(path: str) -> bool:
     """Tell whether there is nothing in a file: nobody waits for the disk with it, and a power cut left it so."""
     try:
-        with open(path, "rb") as stream:
-            return not stream.read().strip(b"\0")
-    except OSError:
+        return not read_bytes(path).strip(b"\0")
+    except (OSError, ValueError):
         return False
 
 

@@ -7,12 +7,13 @@ interpreter's own sha256 does, as it does for the standard library's `random`.
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
     from typing import Any
 
 try:
@@ -24,6 +25,9 @@ except ImportError:
     from hashlib import sha256
 
 _BLOCK = 1 << 20
+
+RECORD_LIMIT = 128 << 20
+"""Bytes of a record; that of a package with half a million files has fewer."""
 
 
 def canonical(value: Any) -> bytes:
@@ -62,3 +66,42 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
 def is_sealed(record: Any) -> bool:
     """Tell whether `record` is an object whose `checksum` holds."""
     return isinstance(record, dict) and record.get("checksum") == sealed(record)["checksum"]
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = RECORD_LIMIT) -> bytes:
+    """Read a regular file of no more than `limit` bytes; raise `OSError`, or `ValueError` for what is none.
+
+    Nothing that lies there instead makes the caller wait, or takes more memory than that.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its writer
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            raise ValueError(f"no regular file, or one of more than {limit} bytes")
+        return os.read(descriptor, found.st_size + 1)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a record, which is a JSON object in a regular file; raise as `read_bytes` does, also for what is none."""
+    content = read_bytes(path)
+    try:
+        record = json.loads(content)
+    except RecursionError:
+        raise ValueError("nests too deeply") from None
+    if isinstance(record, dict):
+        return record
+    raise ValueError("no object")
+
+
+def read_sealed(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a record whose checksum holds; raise as `read` does, also where it does not hold."""
+    record = read(path)
+    try:
+        holds = is_sealed(record)
+    except RecursionError:
+        raise ValueError("nests too deeply") from None
+    if not holds:
+        raise ValueError("its checksum does not hold")
+    return record

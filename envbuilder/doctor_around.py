@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from datetime import datetime
-from os.path import isdir, isfile, join
+from os.path import exists, isdir, isfile, join
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from envbuilder import lock, process, startup, store, uv
 from envbuilder import profile as profiles
 from envbuilder.allowed import listed_in
+from envbuilder.config import Local
 from envbuilder.errors import ConfigError, LockError, PolicyError, UsageError, VpmError
 from envbuilder.health import ERROR, WARNING, Answer, NotApplicable, Trouble
 from envbuilder.paths import lock_name
@@ -51,8 +54,21 @@ def check_config(situation: Situation) -> Answer:
     disabled = len(config.plugins) - len(config.enabled)
     off = f", {disabled} disabled" if disabled else ""
     said = f"`{config.file}`: {counted(len(config.enabled), 'plugin')}{off}"
-    troubles = (*_of_lock(config.file), *_of_policies(situation, config))
+    troubles = (*_of_lock(config.file), *_of_policies(situation, config), *_of_strangers(config))
     return Answer(said=said, troubles=troubles, facts=config.notes)
+
+
+def _of_strangers(config: Config) -> Iterator[Trouble]:
+    """Tell what is built from, and everybody may change."""
+    local = [plugin.source.path for plugin in config.enabled if isinstance(plugin.source, Local)]
+    for path in filter(exists, (config.file, *local)):
+        mode = os.stat(path).st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            yield Trouble(
+                what=f"everybody may write to `{path}`",
+                why="whoever does chooses what code the next build puts into the engine",
+                way_forward=f"run `chmod o-w {quote(path)}`",
+            )
 
 
 def _of_policies(situation: Situation, config: Config) -> Iterator[Trouble]:

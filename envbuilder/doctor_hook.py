@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from glob import escape, glob
 from os.path import basename, dirname, exists, isdir, join, lexists, realpath
 from typing import TYPE_CHECKING
@@ -134,17 +133,7 @@ def _mend(base: Base, hook: HookStatus, situation: Situation) -> Mend | None:
         return None
 
     def mend() -> str:
-        startup.install(
-            base,
-            layout=Layout(home=home),
-            profile=profile,
-            command=(sys.executable, "-m", "envbuilder"),
-            trust_owner=hook.trust_owner,
-            trust_home=hook.trust_home,
-            auto=hook.auto,
-            rollback_after=hook.rollback_after,
-            good_after=hook.good_after,
-        )
+        startup.install_again(base, hook, home=home, profile=profile)
         return f"wrote the hook in `{hook.folder}` again"
 
     return mend

@@ -267,17 +267,22 @@ class BuildError(VpmError):
 
 
 class PackageError(VpmError):
-    """An artifact whose content is not what it says it is, or must not enter the store."""
+    """An artifact whose content is not what it says it is, or must not enter the store.
 
-    def __init__(self, *, package: str, problems: tuple[str, ...], hint: str | None = None) -> None:
+    `plugin` is the config's entry that leads to it, "" where only the package is known.
+    """
+
+    def __init__(self, *, package: str, problems: tuple[str, ...], hint: str | None = None, plugin: str = "") -> None:
         super().__init__(package, problems)
+        self.plugin = plugin
         self.package = package
         self.problems = problems
         self.hint = hint
 
     @property
     def message(self) -> str:
-        return "\n".join((f"`{self.package}` is refused", *(f"  {problem}" for problem in self.problems)))
+        of_plugin = f" (for `{self.plugin}`)" if self.plugin not in ("", self.package) else ""
+        return "\n".join((f"`{self.package}`{of_plugin} is refused", *(f"  {problem}" for problem in self.problems)))
 
 
 class AuditError(VpmError):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager
 from os.path import dirname
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
+from envbuilder.digest import read
 from envbuilder.errors import FailedMeanwhile, VpmError
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ def shared(profile: Profile, config: Config, *, since: float) -> Iterator[None]:
 def _known(file: str, config: Config, since: float) -> FailedMeanwhile | None:
     """Return the failure that was noted since; one of the future was noted by a clock that was wrong."""
     try:
-        with open(file, encoding="utf-8") as stream:
-            record = json.load(stream)
+        record = read(file)
         is_news = since <= record["ended"] <= time.time() and record["config_sha256"] == config.sha256
         return FailedMeanwhile(str(record["message"]), hint=record["hint"]) if is_news else None
     except (OSError, ValueError, KeyError, TypeError):

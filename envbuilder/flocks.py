@@ -29,6 +29,9 @@ _LONGEST_NOTE = 4096
 _REFUSED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What flock answers where a file system has no locks, or where who keeps them does not answer."""
 
+_AT_ONCE = os.O_CLOEXEC | os.O_NONBLOCK
+"""A pipe that lies where a lock file should be makes nobody wait."""
+
 TELL_AFTER = 2.0
 """Seconds of waiting for a lock that people notice: then they are told, and again at growing intervals."""
 
@@ -66,7 +69,7 @@ def locked(
 
 @fs.drawing
 def _open_lock(path: StrPath) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | _AT_ONCE, 0o644)
 
 
 def try_exclusive(path: StrPath) -> IO[str] | None:
@@ -76,7 +79,7 @@ def try_exclusive(path: StrPath) -> IO[str] | None:
     """
     try:
         stream = open(_writable_or_not(path))  # noqa: SIM115 (the caller holds it)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError):
         return None
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,21 +93,26 @@ def try_exclusive(path: StrPath) -> IO[str] | None:
 
 def require_locks(path: StrPath) -> None:
     """Raise `NoLocks` where the file system of a lock file has no flocks; a file that is not there needs none."""
-    with suppress(FileNotFoundError, NotADirectoryError, PermissionError), open(path, "rb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _REFUSED:
-                raise NoLocks(path=os.fspath(path), why=os.strerror(error.errno)) from None
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _REFUSED:
+            raise NoLocks(path=os.fspath(path), why=os.strerror(error.errno)) from None
+    finally:
+        os.close(descriptor)
 
 
 def _writable_or_not(path: StrPath) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks alone what may be written only
+        return os.open(path, os.O_RDWR | _AT_ONCE)  # NFS locks alone what may be written only
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | _AT_ONCE)
 
 
 def _acquire(descriptor: int, path: str, mode: int, wait: float, on_wait: Callable[[str, float], None] | None) -> str:
@@ -164,7 +172,7 @@ def hold_lease(path: StrPath) -> int:
     the open file is all that others of this machine see. Raise `FileNotFoundError` where there is none.
     """
     while True:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             _share(descriptor)
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -202,7 +210,7 @@ def is_held(path: StrPath) -> bool | None:
     A symlink can have none: nobody holds it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | _AT_ONCE | os.O_NOFOLLOW)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from glob import escape, iglob
 from itertools import chain
-from os.path import isabs, join
+from os.path import dirname, isabs, join
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from envbuilder import archive, fs, members, process
+from envbuilder import archive, contents, fs, members, process
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
-from envbuilder.record import check_listing, refuse
+from envbuilder.record import HARMFUL, check_listing, refuse
 from envbuilder.served import served
 
 if TYPE_CHECKING:
@@ -33,7 +32,12 @@ if TYPE_CHECKING:
 
 _RECORD = re.compile(r"[^/]+\.dist-info/RECORD")
 _UNFINISHED = re.compile(r".*/\.tmp[^/]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOTES = "vpm-env-1"
 _SPARE = 64 << 20
+_ROOM_FOR_A_CROWD = 8 << 20
+"""Bytes of an archive in which there may be more members, shown by no directory, than anybody should unpack."""
+
 _TAIL = 1 << 18
 """Bytes from a file's end that are asked for first; most directories fit."""
 
@@ -49,7 +53,8 @@ def examine(package: LockedPackage, *, uv: Uv, scratch: str) -> int | None:
 
 
 def _is_wheel(file: dict[str, Any]) -> bool:
-    return urlsplit(str(file.get("url") or file.get("path") or "")).path.endswith(".whl")
+    path = file.get("path") or urlsplit(str(file.get("url") or "")).path
+    return unquote(str(path)).lower().endswith(".whl")
 
 
 def _examine_one(wheel: dict[str, Any], package: LockedPackage, uv: Uv, scratch: str) -> int:
@@ -59,9 +64,12 @@ def _examine_one(wheel: dict[str, Any], package: LockedPackage, uv: Uv, scratch:
         return _allowance(wheel, None)
     if path is not None:
         return _examine_local(path, package.name, wheel)
-    if _is_unpacked(package.name, wheel, uv.variables.get("UV_CACHE_DIR", "")):
-        return _allowance(wheel, None)
-    return _allowance(wheel, _on_index(package, wheel, uv, scratch))
+    note = _looked_at(wheel, uv)
+    unpacked = _noted(note)
+    if unpacked is None:
+        unpacked = _on_index(package, wheel, uv, scratch)
+        _write_note(note, unpacked)
+    return _allowance(wheel, unpacked)
 
 
 def examine_file(path: str, *, package: str) -> int:
@@ -87,9 +95,9 @@ def _examined(read: Read, size: int, package: str, *, is_whole: bool) -> int:
     try:
         found = archive.directory(read, size)
     except archive.Refused as error:
-        raise PackageError(package=package, problems=(str(error),)) from None
+        raise PackageError(package=package, problems=(str(error),), hint=HARMFUL) from None
     told = members.problems(found.members, weight=size)
-    refuse(package, list(chain(told, archive.ambiguities(found, read) if is_whole else ())))
+    refuse(package, list(chain(told, archive.ambiguities(found, read) if is_whole else ())), hint=HARMFUL)
     _check_listing(found, read, package)
     return sum(member.size for member in found.members)
 
@@ -107,7 +115,10 @@ def _check_listing(found: Directory, read: Read, package: str) -> None:
 
 
 def allowance_of_folders(folders: Iterable[str]) -> int:
-    """Return how much a resolver may write that unpacks wheels of these folders: what they say that they hold."""
+    """Return how much a resolver may write that unpacks wheels of these folders: what they say that they hold.
+
+    Raise `PackageError` for one with more members than a resolver should unpack: bytes do not bound these.
+    """
     wheels = [join(folder, name) for folder in folders for name in fs.names_in(folder) if name.endswith(".whl")]
     return 2 * sum(map(_said, wheels)) + _SPARE
 
@@ -145,10 +156,16 @@ def _said(path: str) -> int:
     """Return how much a wheel says that it holds; nothing for one that no resolver should open."""
     try:
         with archive.reading(path) as (read, size):
-            unpacked = sum(member.size for member in archive.directory(read, size).members)
-            return 0 if any(members.too_large(unpacked, size)) else unpacked + size
+            found = archive.directory(read, size)
+            hidden = next(archive.ambiguities(found, read), "") if size > _ROOM_FOR_A_CROWD else ""
+    except archive.Crowded as error:
+        hidden = str(error)
     except (OSError, archive.Refused):
         return 0
+    if hidden:
+        raise PackageError(package="find_links", problems=(f"`{path}`: {hidden}",), hint=HARMFUL)
+    unpacked = sum(member.size for member in found.members)
+    return 0 if any(members.too_large(unpacked, size)) else unpacked + size
 
 
 def _allowance(wheel: Mapping[str, Any], unpacked: int | None) -> int:
@@ -169,24 +186,30 @@ def _local(wheel: dict[str, Any]) -> str | None:
     return path if isabs(path) else None
 
 
-def _is_unpacked(package: str, wheel: dict[str, Any], cache: str) -> bool:
-    """Tell whether uv has unpacked this very file before: the note beside what it unpacked has the file's hash."""
-    file = unquote(urlsplit(str(wheel.get("url", ""))).path).rpartition("/")[2]
-    note = f"{escape(file.removesuffix('.whl').partition('-')[2])}.http"
-    sha256 = str(wheel.get("hashes", {}).get("sha256", "")).encode()
-    return bool(cache and sha256) and any(
-        sha256 in _start_of(path)
-        for folder in ("pypi", "*/*")
-        for path in iglob(join(escape(cache), "wheels-v*", folder, escape(package), note))
-    )
+def _looked_at(wheel: dict[str, Any], uv: Uv) -> str:
+    """Name our note of a file that was looked at: how much it holds; "" where there is no place for one.
+
+    It lies in uv's cache, whose word for a file's content is taken anyway. That uv has unpacked a file says nothing:
+    so does a resolver that wants to know what it requires, before anybody looked.
+    """
+    sha256 = str(wheel.get("hashes", {}).get("sha256", ""))
+    cache = uv.variables.get("UV_CACHE_DIR", "")
+    return join(cache, _NOTES, sha256) if cache and _SHA256.fullmatch(sha256) else ""
 
 
-def _start_of(path: str) -> bytes:
+def _noted(note: str) -> int | None:
+    """Read a note; None where there is none."""
     try:
-        with open(path, "rb") as stream:
-            return stream.read(1 << 12)
-    except OSError:
-        return b""
+        return int(contents.start_of(note, 20, regular=True)) if note else None
+    except (OSError, ValueError):
+        return None
+
+
+def _write_note(note: str, unpacked: int | None) -> None:
+    if note and unpacked is not None:
+        with suppress(OSError):  # then it is looked at again the next time
+            fs.make_dirs(dirname(note))
+            fs.write_plain(note, str(unpacked).encode())
 
 
 def _on_index(package: LockedPackage, wheel: dict[str, Any], uv: Uv, scratch: str) -> int | None:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from envbuilder import fs
+from envbuilder import fs, profile_damage
 from envbuilder import profile as profiles
 from envbuilder.errors import ProfileError
 from envbuilder.ledger import Ledger
+from envbuilder.switching import rollback_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from envbuilder.profile import Generation, Profile
 
 DAY = 86400.0
+_TELLING = (profile_damage.CURRENT, profile_damage.ORDER, profile_damage.RECORD, profile_damage.FOLDER)
+"""Cures of what says which sets are needed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +72,8 @@ def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
     newest = known[-policy.keep :] if policy.keep else []
     for numbers, why in (
         ({profiles.current(profile)}, "current"),
-        ({profiles.rollback_target(profile)}, "rollback target"),
+        (_begun(profile), "is switched to"),
+        ({rollback_target(profile)}, "rollback target"),
         ({generation.number for generation in known[-1:] if generation.state != "bad"}, "newest"),
         ({generation.number for generation in known if generation.keep}, "kept"),
         (recent, "current in the last 24 hours"),
@@ -82,33 +86,65 @@ def spared(profile: Profile, policy: Policy, *, now: float) -> dict[int, str]:
     return reasons
 
 
-def doomed(layout: Layout, policy: Policy, *, now: float) -> list[Doomed]:
-    """List the generations whose overlays may go, profile by profile.
+def _begun(profile: Profile) -> list[int]:
+    """Name what a first switch was to make current, and has not."""
+    return profiles.read_order(profile).get("order", [])[-1:] if profiles.current(profile) is None else []
 
-    Raise `ProfileError` for a profile that has lost what leads to its current set: what is needed is not known then.
-    """
+
+def doomed(layout: Layout, policy: Policy, *, now: float) -> list[Doomed]:
+    """List the generations whose overlays may go, profile by profile."""
     found: list[Doomed] = []
     for profile in profiles.all_profiles(layout):
-        _require_current(profile)
-        stay, until = spared(profile, policy, now=now), _until(profile, now)
+        until = _until(profile, now)
         found.extend(
             Doomed(profile=profile, generation=generation, until=until.get(generation.number))
-            for generation in profiles.generations(profile)
-            if generation.number not in stay and os.path.lexists(profile.pointer(generation.number))
+            for generation, why in holding(profile, policy, now=now)
+            if not why
         )
     return found
 
 
-def _require_current(profile: Profile) -> None:
-    number = profiles.current(profile)
-    if number is None:
-        return
-    lost = [path for path in (profile.pointer(number), profile.file(number, "json")) if not os.path.lexists(path)]
-    if lost:
-        raise ProfileError(
-            f"the profile `{profile.name}` is damaged: `{lost[0]}` is gone, which leads to its current set",
-            hint="run `vpm-env verify --repair`; nothing was collected",
-        )
+def holding(profile: Profile, policy: Policy, *, now: float) -> list[tuple[Generation, str]]:
+    """List the generations that hold their overlays, each with why it is spared, "" where it is not.
+
+    Who is spared does so without a symlink too: that may be lost. Of the others the symlink tells whether they were
+    collected.
+    """
+    why = spared(profile, policy, now=now)
+    return [
+        (generation, why.get(generation.number, ""))
+        for generation in profiles.generations(profile)
+        if generation.number in why or os.path.lexists(profile.pointer(generation.number))
+    ]
+
+
+def holders(layout: Layout, policy: Policy, *, now: float) -> dict[tuple[str, str], set[tuple[Profile, int]]]:
+    """Say which generations, `(profile, number)`, hold which overlays, `(base key, digest)`."""
+    found: dict[tuple[str, str], set[tuple[Profile, int]]] = {}
+    for profile in profiles.all_profiles(layout):
+        for generation, _ in holding(profile, policy, now=now):
+            found.setdefault((profile.base_key, generation.digest), set()).add((profile, generation.number))
+    return found
+
+
+def require_sound(layout: Layout) -> None:
+    """Raise `ProfileError` where a profile has lost what says which of its sets are needed."""
+    _require_folders(layout)
+    for profile in profiles.all_profiles(layout):
+        now = profiles.current(profile)
+        for wrong in profile_damage.look(profile).wrong:
+            if wrong.cure in _TELLING or (wrong.cure, wrong.at) == (profile_damage.POINTER, (profile, now)):
+                text = f"the profile `{profile.name}` is damaged, and with it what says which sets are needed"
+                raise ProfileError(f"{text}: {wrong.text}", hint=f"{profiles.REPAIR}; nothing was collected")
+
+
+def _require_folders(layout: Layout) -> None:
+    """Raise `ProfileError` where something else lies in the place of folders with profiles."""
+    folders = (layout.profiles, *(os.path.join(layout.profiles, name) for name in fs.names_in(layout.profiles)))
+    strange = [path for path in folders if os.path.lexists(path) and not os.path.isdir(path)]
+    if strange:
+        text = f"`{strange[0]}` is no folder, so nobody knows which sets are needed"
+        raise ProfileError(text, hint=f"{profiles.REPAIR}; nothing was collected")
 
 
 def least_recent_first(going: Iterable[Doomed], *, now: float) -> list[Doomed]:
@@ -118,27 +154,6 @@ def least_recent_first(going: Iterable[Doomed], *, now: float) -> list[Doomed]:
         return now - _age(entry.generation, now) if entry.until is None else entry.until
 
     return sorted(going, key=moment)
-
-
-def live_overlays(layout: Layout, gone: Iterable[Doomed]) -> set[tuple[str, str]]:
-    """Name the overlays, `(base key, digest)`, that a generation points to, but for those in `gone`."""
-    leaving = {(entry.profile, entry.generation.number) for entry in gone}
-    return {
-        (profile.base_key, generation.digest)
-        for profile in profiles.all_profiles(layout)
-        for generation in profiles.generations(profile)
-        if (profile, generation.number) not in leaving and os.path.lexists(profile.pointer(generation.number))
-    }
-
-
-def pointed(layout: Layout) -> set[tuple[str, str]]:
-    """Name the overlays, `(base key, digest)`, that a link of a profile points to, whatever its record says."""
-    found: set[tuple[str, str]] = set()
-    for profile in profiles.all_profiles(layout):
-        folder = os.path.join(profile.path, "generations")
-        targets = (fs.target_of(os.path.join(folder, name)) for name in fs.names_in(folder) if name.isdigit())
-        found.update((profile.base_key, os.path.basename(target)) for target in targets)
-    return found
 
 
 def freed(paths: Iterable[str]) -> int:

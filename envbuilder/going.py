@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from os.path import join
 from typing import TYPE_CHECKING
 
-from envbuilder import gc, overlay, store, trash
+from envbuilder import disposal, gc, overlay, store, trash
 from envbuilder import profile as profiles
 from envbuilder.belongings import leftovers
 from envbuilder.ledger import Ledger, occupied
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from envbuilder.gc import Doomed, Policy
     from envbuilder.occupants import Occupants
     from envbuilder.paths import Layout
+    from envbuilder.profile import Generation, Profile
 
     Overlay = tuple[str, str]
 
@@ -54,7 +55,7 @@ class Going:
     """What is to go. `bytes` are freed at once, `later` when the grace is over, `over` are lacking to the limit.
 
     `leased` are overlays that would go, but for a living process, `used` says of these and of packages which process.
-    `leftovers` and `trash` are paths.
+    `leftovers` and `trash` are paths. `unpointed` are spared generations whose overlays only others pointed to.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -63,6 +64,7 @@ class Going:
     packages: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
     trash: list[str] = field(default_factory=list)
+    unpointed: list[tuple[Profile, Generation]] = field(default_factory=list)
     leased: list[Overlay] = field(default_factory=list)
     used: list[Used] = field(default_factory=list)
     bytes: int = 0
@@ -86,9 +88,13 @@ class Going:
 
 
 def plan(layout: Layout, policy: Policy, *, now: float, disk: Disk) -> Going:
-    """Choose what goes; gc's lock must be held. `disk` is the home's file system as it is."""
+    """Choose what goes; gc's lock must be held. `disk` is the home's file system as it is.
+
+    Raise `ProfileError` where it is not known which sets are needed.
+    """
+    gc.require_sound(layout)
     excess = _excess(layout, policy, now, disk)
-    chooser = _Chooser(layout, policy)
+    chooser = _Chooser(layout, policy, now)
     chooser.take_leftovers(now)
     if chooser.freed < excess:
         chooser.take_unneeded()
@@ -123,12 +129,12 @@ def _due(layout: Layout, policy: Policy, now: float) -> list[str]:
 class _Chooser:
     """Choose one thing after another, keeping account of who still needs what."""
 
-    def __init__(self, layout: Layout, policy: Policy) -> None:
+    def __init__(self, layout: Layout, policy: Policy, now: float) -> None:
         self.going = Going()
         self._layout = layout
         self._policy = policy
         self._ledger = Ledger()
-        self._pointing = _pointing(layout)
+        self._holders = gc.holders(layout, policy, now=now)
         self._members = {entry: overlay.members(layout, *entry) for entry in overlay.all_overlays(layout)}
         self._users: dict[str, set[Overlay]] = {key: set() for key in store.keys(layout)}
         for entry, keys in self._members.items():
@@ -151,7 +157,7 @@ class _Chooser:
             self._note("leftover", os.path.basename(path), "a process that ended left it", deleted=(path,))
 
     def take_unneeded(self) -> None:
-        for entry in sorted(self._members.keys() - self._pointing.keys()):
+        for entry in sorted(self._members.keys() - self._holders.keys()):
             self._take_overlay(entry, "no generation points to it")
         for key in sorted(key for key, users in self._users.items() if not users):
             self._take_package(key, "no set has it")
@@ -160,10 +166,12 @@ class _Chooser:
         """Take a generation, with what only it needs."""
         profile, number = entry.profile, entry.generation.number
         its = (profile.base_key, entry.generation.digest)
-        others = self._pointing[its] - {(profile.name, number)}
+        others = self._holders[its] - {(profile, number)}
         if not others and self._is_used(its):
             return
-        self._pointing[its] = others
+        self._holders[its] = others
+        if not any(os.path.lexists(other.pointer(each)) for other, each in others):
+            self.going.unpointed += [(other, profiles.read(other, each)) for other, each in others]
         self.going.generations.append(entry)
         self._note("generation", _name(entry), _last_current(entry), deleted=(profile.pointer(number),))
         if not others:
@@ -193,7 +201,7 @@ class _Chooser:
         if entry in self.going.leased:
             return True
         uses = tuple(map(str, self._occupants().overlays.get(entry, ())))
-        if not uses and overlay.is_leased(self._layout, *entry):
+        if not uses and disposal.is_leased(self._layout, *entry):
             uses = ("a process holds its lease",)  # one of another container, or of another user
         if uses:
             self.going.leased.append(entry)
@@ -215,17 +223,6 @@ class _Chooser:
             at_once, later = at_once + later, 0
         self.going.bytes += at_once
         self.going.later += later
-
-
-def _pointing(layout: Layout) -> dict[Overlay, set[tuple[str, int]]]:
-    """Say which generations, `(profile, number)`, point to which overlays."""
-    found: dict[Overlay, set[tuple[str, int]]] = {}
-    for profile in profiles.all_profiles(layout):
-        for generation in profiles.generations(profile):
-            if os.path.lexists(profile.pointer(generation.number)):
-                entry = (profile.base_key, generation.digest)
-                found.setdefault(entry, set()).add((profile.name, generation.number))
-    return found
 
 
 def _name(entry: Doomed) -> str:

@@ -12,9 +12,9 @@ from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
-from envbuilder import profile as profiles
 from envbuilder.lending import can_lend
 from envbuilder.paths import Layout
+from envbuilder.recording import building
 from envbuilder.scope import make_home
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def undisturbed(profile: Profile, at: Scope, on_wait: Callable[[str, float], Non
     if profile.layout.home != at.layout.home:
         yield
         return
-    with profiles.building(profile, wait=at.lock_wait, on_wait=on_wait):
+    with building(profile, wait=at.lock_wait, on_wait=on_wait):
         yield
 
 

@@ -33,11 +33,10 @@ def of_home(layout: Layout) -> list[str]:
 def clear(*paths: str) -> None:
     """Remove what calls that died have left of writing these files; whatever cannot be removed stays."""
     now = time.time()
-    for wanted in map(os.path.realpath, paths):
-        for path in _in(dirname(wanted)):
-            if basename(path)[1:].rsplit(".", 2)[0] == basename(wanted) and is_left(path, now):
-                with suppress(OSError):
-                    fs.remove(path)
+    for path in (half for wanted in map(os.path.realpath, paths) for half in _of_one(wanted)):
+        with suppress(OSError):
+            if is_left(path, now):
+                fs.remove(path)
 
 
 def is_left(path: str, now: float | None = None) -> bool:
@@ -61,6 +60,11 @@ def is_left(path: str, now: float | None = None) -> bool:
 def is_alive(pid: str) -> bool:
     """Tell whether there is such a process here, or none can be seen."""
     return not isdir("/proc/self") or isdir(f"/proc/{pid}")
+
+
+def _of_one(wanted: str) -> list[str]:
+    """List what has the name of a half of this file."""
+    return [path for path in _in(dirname(wanted)) if basename(path)[1:].rsplit(".", 2)[0] == basename(wanted)]
 
 
 def _in(folder: str) -> list[str]:

@@ -6,6 +6,8 @@ import os
 import time
 from os.path import isdir, join
 
+from envbuilder.contents import start_of
+
 _NAMED = 3
 """How many holders are named; a busy home may have a dozen builds."""
 
@@ -46,10 +48,10 @@ def _opened(pid: int, path: str) -> bool:
 def _noted(path: str) -> dict[int, int]:
     """Return who took the lock, id → seconds since the epoch, in that order; some may have given it back."""
     try:
-        with open(path, encoding="ascii", errors="replace") as stream:
-            lines = [line.split() for line in stream.read(1 << 16).splitlines()]
+        said = start_of(path, 1 << 16, regular=True).decode("ascii", "replace")
     except OSError:
         return {}
+    lines = [line.split() for line in said.splitlines()]
     return {int(words[0]): int(words[1]) for words in lines if len(words) == 2 and "".join(words).isdigit()}
 
 

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
 from glob import escape, glob
 from os.path import basename, dirname, isdir, isfile, islink, join, lexists
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, notice, store
+from envbuilder import fs, notice, store, tickets
 from envbuilder import lock as locks
-from envbuilder import profile as profiles
 from envbuilder.belongings import is_home
 from envbuilder.damage import Look, Seen, Wrong, is_blank, misplaced_rights, owners
-from envbuilder.digest import is_sealed, sha256_of
+from envbuilder.digest import read, read_sealed, sha256_of
 from envbuilder.errors import HomeError, VpmError
-from envbuilder.overlay_damage import skeleton_damage
+from envbuilder.overlay_entries import skeleton_damage
 from envbuilder.package import SHORT
-from envbuilder.paths import FORMAT
+from envbuilder.scope import format_of, require_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import NoReturn
 
+    from envbuilder.lock import Lock
     from envbuilder.paths import Layout
 
 KIND = "home"
-FORMAT_FILE, RIGHTS, AWAY, NOTICE = "format", "rights", "away", "notice"
-"""Cures: the file `format`; the rights of a path; a path away, for it is made again; `registry.json` anew."""
+FORMAT_FILE, RIGHTS, AWAY, NOTICE, LOST = "format", "rights", "away", "notice", "lost"
+"""Cures: the file `format`; the rights of a path; a path away, for it is made again; `registry.json` anew; none."""
 
 
 def look(layout: Layout) -> Look:
@@ -37,34 +37,41 @@ def look(layout: Layout) -> Look:
     found.take(_of_caches(layout))
     found.wrong += _of_skeletons(layout)
     found.wrong += _of_notice(layout)
+    found.wrong += _of_flocks(layout)
     found.take(_of_names(layout))
     return found
 
 
 def look_at_format(layout: Layout) -> list[Wrong]:
-    """Look at the file without which nothing here is a home; raise `HomeError` for what is none, or is newer.
+    """Look at the file without which nothing here is a home; raise `HomeError` for what is none, or of another format.
 
     Where it is damaged, a package or an overlay of ours says that this is one.
     """
     path = layout.format
     try:
-        with open(path, "rb") as stream:
-            text = stream.read(32).strip()
-    except (FileNotFoundError, IsADirectoryError):
-        text = b""
-    if text.isdigit() and int(text) > FORMAT:
-        reason = f"has format {int(text)}; this vpm-env knows up to {FORMAT}"
-        raise HomeError(home=layout.home, reason=reason, hint="upgrade vpm-env, or name another home with `--home`")
-    if text == b"%d" % FORMAT and not islink(path):
+        require_format(layout, format_of(layout))
+        is_sound = not islink(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        is_sound = False
+    if is_sound:
         is_home(layout)
         return []
     if not _is_surely_ours(layout):
-        if lexists(path):
-            raise HomeError(home=layout.home, reason="has an unreadable `format` file, and nothing of ours in it")
-        is_home(layout)
-        return []
+        _refuse(layout)
     what = "is damaged" if lexists(path) else "is missing"
     return [Wrong(KIND, layout.home, f"`format` {what}: no verb and no hook takes this for a home", FORMAT_FILE)]
+
+
+def _refuse(layout: Layout) -> NoReturn:
+    """Say what is in the place of a home."""
+    if lexists(layout.format):
+        raise HomeError(home=layout.home, reason="has an unreadable `format` file, and nothing of ours in it")
+    is_home(layout)  # raises where there is something else
+    what = "is empty" if isdir(layout.home) else "is not there"
+    hint = "`vpm-env build` makes it; `--home` or `VPM_ENV_HOME` names another"
+    raise HomeError(home=layout.home, reason=what, hint=hint)
 
 
 def _is_surely_ours(layout: Layout) -> bool:
@@ -76,9 +83,7 @@ def _is_surely_ours(layout: Layout) -> bool:
 def _read(path: str) -> dict[str, Any]:
     """Return a sealed record; empty where it is damaged."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-        return record if is_sealed(record) else {}
+        return read_sealed(path)
     except (OSError, ValueError):
         return {}
 
@@ -88,6 +93,9 @@ def _of_folders(layout: Layout) -> Iterator[Wrong]:
     patterns = ("overlays/*", "profiles/*", "profiles/*/*", "profiles/*/*/generations")
     deeper = [path for pattern in patterns for path in glob(join(escape(layout.home), pattern))]
     tops = [layout.store, layout.overlays, layout.profiles, layout.sources, layout.tmp, layout.trash, layout.flocks]
+    for path in (*tops, layout.cache, *glob(join(escape(layout.profiles), "*"))):
+        if lexists(path) and not isdir(path):
+            yield Wrong(KIND, layout.home, f"`{_inner(layout, path)}` is no folder: nobody knows what was in it", LOST)
     for path in (*tops, layout.cache, *deeper):
         if isdir(path) and (text := misplaced_rights(os.stat(path), None, allowed)):
             yield Wrong(KIND, layout.home, f"the folder `{_inner(layout, path)}` {text}", RIGHTS, (path, 0o755))
@@ -120,17 +128,22 @@ def _wrong_source(record: dict[str, Any], name: str, versions: dict[str, str]) -
 
 def _wheels_of_locks(layout: Layout) -> dict[str, str]:
     """Say of which package the locks have the wheels: sha256 → `name-version`."""
-    found: dict[str, str] = {}
-    for profile in profiles.all_profiles(layout):
-        for number in profiles.numbers(profile):
-            try:
-                lock = locks.read(profile.file(number, "pylock.toml"))
-            except VpmError:
-                continue
-            for package in lock.packages if lock else ():
-                for wheel in package.wheels:
-                    found[wheel["hashes"].get("sha256", "")] = f"{package.name}-{package.version}"
-    return found
+    packages = (package for lock in _kept_locks(layout) for package in lock.packages)
+    return {
+        wheel["hashes"].get("sha256", ""): f"{package.name}-{package.version}"
+        for package in packages
+        for wheel in package.wheels
+    }
+
+
+def _kept_locks(layout: Layout) -> Iterator[Lock]:
+    for path in sorted(glob(join(escape(layout.profiles), "*", "*", "generations", "*.pylock.toml"))):
+        try:
+            lock = locks.read(path)
+        except VpmError:
+            continue
+        if lock:
+            yield lock
 
 
 def _of_caches(layout: Layout) -> Look:
@@ -150,10 +163,18 @@ def _of_caches(layout: Layout) -> Look:
 def _is_taken_at_its_word(path: str) -> bool:
     """Tell whether the facts of a base would be believed: every verb reads them, and checks no sum over them."""
     try:
-        with open(path, encoding="utf-8") as stream:
-            return "checksum" in json.load(stream)
-    except (OSError, ValueError, TypeError):
+        return "checksum" in read(path)
+    except (OSError, ValueError):
         return False
+
+
+def _of_flocks(layout: Layout) -> Iterator[Wrong]:
+    """Look at lock files: what is none keeps a verb from its lock."""
+    for name in fs.names_in(layout.flocks):
+        path = join(layout.flocks, name)
+        is_right = isdir(path) if name.endswith(tickets.FOLDER) else isfile(path)
+        if islink(path) or not is_right:
+            yield Wrong(KIND, layout.home, f"`{_inner(layout, path)}` is no lock file", AWAY, path)
 
 
 def _of_skeletons(layout: Layout) -> Iterator[Wrong]:

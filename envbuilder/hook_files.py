@@ -103,10 +103,12 @@ def sources(base: Base, settings: Settings) -> dict[str, bytes]:
     if allow := allow_module(base.engine):
         texts[ALLOW] = allow
         texts[HOOK] += _ALLOWING.encode()
-    if _may_bring_host_package(base):
-        texts[f"{HOST_PACKAGE}/__init__.py"] = _HOST_INIT
-        texts |= {f"{HOST_PACKAGE}/{name}": _template(name) for name in ("_join.py", "plugins.py")}
-    return texts
+    return {**texts, **_host_package()} if _may_bring_host_package(base) else texts
+
+
+def _host_package() -> dict[str, bytes]:
+    own = {"__init__.py": _HOST_INIT, **{name: _template(name) for name in ("_join.py", "plugins.py")}}
+    return {f"{HOST_PACKAGE}/{name}": content for name, content in own.items()}
 
 
 def overlay_sources(base: Base) -> dict[str, bytes]:
@@ -261,17 +263,18 @@ def _template(name: str) -> bytes:
 
 def _may_bring_host_package(base: Base) -> bool:
     """Tell whether the base has no package of that name but the one that a hook brought."""
-    ours = recorded(base.purelib)
     found = [join(folder, HOST_PACKAGE) for folder in base.path if exists(join(folder, HOST_PACKAGE))]
-    own = f"{HOST_PACKAGE}/__init__.py"
-    return not found or (own in ours and found == [join(base.purelib, HOST_PACKAGE)] and _is_whole(base.purelib, ours))
+    return not found or (found == [join(base.purelib, HOST_PACKAGE)] and _is_whole(base.purelib))
 
 
-def _is_whole(folder: str, ours: Mapping[str, Hashes]) -> bool:
+def _is_whole(folder: str) -> bool:
     """Tell whether the host package is as a hook wrote it: with another file in it, it is somebody else's by now."""
     names = {f"{HOST_PACKAGE}/{name}" for name in os.listdir(join(folder, HOST_PACKAGE)) if name != "__pycache__"}
     names -= {relpath(path, folder) for path in half_written(folder)}
-    return all(name in ours and is_as_recorded(folder, name, ours[name]) for name in names)
+    ours, none = recorded(folder), frozenset[str]()
+    own = {name: {f"sha256={_hash(text)}"} for name, text in _host_package().items()}  # RECORD may be lost
+    known = {name: ours.get(name, none) | own.get(name, none) for name in names}
+    return bool(names) and all(is_as_recorded(folder, name, digests) for name, digests in known.items())
 
 
 def _is_ours(name: str) -> bool:

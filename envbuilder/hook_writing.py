@@ -75,6 +75,7 @@ def remove(folder: str, reporter: Reporter) -> Iterator[str]:
         else:
             reporter.warn(f"`{join(folder, name)}` stays: it is not as it was written")
         if name == PTH:
+            fs.sync_dir(folder)  # a line that a power cut brings back would import what is not there
             protocol.reached("hook", "unhooked")
     for path in _folders(folder):
         fs.remove_empty_dir(path)

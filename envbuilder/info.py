@@ -126,7 +126,7 @@ def _sources(config: Config | None, env: Environment, troubles: list[str]) -> tu
 def _policies(config: Config | None, base: Base | None, troubles: list[str]) -> tuple[Policy, ...]:
     own = (config.policy,) if config and config.policy else ()
     try:
-        return (*(of_machine(base.prefix) if base else ()), *own)
+        return (*(of_machine(base.prefixes) if base else ()), *own)
     except VpmError as error:
         troubles.append(error.message)
         return own

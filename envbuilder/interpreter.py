@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from os.path import abspath, dirname, expanduser, isdir, isfile, join
 
 from envbuilder import fs
-from envbuilder.digest import sealed, sha256_of
+from envbuilder.digest import read, sealed, sha256_of
 from envbuilder.engines import ENGINES
 from envbuilder.errors import BaseError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
@@ -123,8 +122,7 @@ def _prefix(rule: str, folder: str | None) -> Look:
 def _base_of(folder: str) -> str | None:
     """Return the interpreter of the base that an overlay is layered on; None for what is no overlay."""
     try:
-        with open(join(folder, "overlay.json"), encoding="utf-8") as stream:
-            return str(json.load(stream)["base"]["python"])
+        return str(read(join(folder, "overlay.json"))["base"]["python"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -162,8 +160,7 @@ def recall(interpreter: Interpreter, layout: Layout, engine: str | None) -> dict
     `engine` is the config's own word on which engine it is, which is part of a base's key.
     """
     try:
-        with open(_memory(interpreter, layout, engine), encoding="utf-8") as stream:
-            record = dict(json.load(stream))
+        record = read(_memory(interpreter, layout, engine))
         return record if record["stats"] == _stats(interpreter.python, record["facts"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -35,6 +35,8 @@ def mark(
     with profiles.changing(profile, wait=wait, on_wait=on_wait):
         found = [profiles.read(profile, number) for number in numbers]
         for generation in found:
+            if keep and profiles.is_on_disk(profile, generation):
+                profiles.point(profile, generation)  # a gc that was killed may have unpointed it
             if generation.keep != keep:
                 profiles.rewrite(profile, generation._replace(keep=keep))
         return tuple(

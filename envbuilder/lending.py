@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import fs
 from envbuilder.paths import FORMAT, Layout
+from envbuilder.scope import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,6 @@ def _unfit(other: Layout) -> str:
     if not all(fs.is_trusted(folder) for folder in folders):
         return "is not root's or this user's, or others may write to it"
     try:
-        with open(other.format, encoding="utf-8") as stream:
-            return "" if int(stream.read(32)) <= FORMAT else "is newer than this vpm-env"
+        return "" if format_of(other) <= FORMAT else "is newer than this vpm-env"
     except (OSError, ValueError):
         return "has no readable `format` file"

@@ -48,6 +48,7 @@ def is_for(lock: Lock, base: Base) -> bool:
 def write(job: Job, profile: Profile, lock: Lock) -> str:
     """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
     text, in_home = locks.dump(lock), join(profile.path, lock_name(job.config.file))
+    halves.clear(job.lock_file, in_home)
     before = locks.read(job.lock_file)
     if before is not None and locks.dump(before) == text:
         return job.lock_file
@@ -55,7 +56,6 @@ def write(job: Job, profile: Profile, lock: Lock) -> str:
         try:
             fs.make_dirs(dirname(path))
             fs.write_atomic(path, text.encode())
-            halves.clear(path)
             return path
         except OSError as error:
             told = job.report.warn if error.errno in fs.FULL else job.report.note

@@ -24,7 +24,11 @@ MAX_NAME, MAX_PATH = 255, 1024
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _STORED, _DEFLATED = 0, 8
 _SCHEMES = ("purelib", "platlib", "headers", "scripts", "data")
-_INTERPRETER = re.compile(r"(pythonw?|pypy)[\d.]*(\.exe)?|(de)?activate([._-].*)?", re.IGNORECASE)
+_INTERPRETER = re.compile(
+    r"(pythonw?|pypy)[\d.]*[dt]?(\.exe)?|(de)?activate(\.(sh|csh|fish|nu|ps1|bat|xsh))?|activate_this\.py",
+    re.IGNORECASE,
+)
+"""`activate-…` and `python-…` are commands like any other."""
 _OWN_DATA = ("pyvenv.cfg", "overlay.json", ".lease", ".lock", "override", "lib64")
 """What stands at the top of an environment and is nobody's but its maker's."""
 
@@ -98,7 +102,7 @@ def _of_kind(member: Member) -> Iterator[str]:
         yield f"its member {member.name!r} is a symbolic link"
     elif kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR and member.size):
         yield f"its member {member.name!r} is no regular file"
-    if member.mode & 0o7000:
+    if member.mode & 0o7000 and not member.name.endswith("/"):  # a folder has its group's bit; here its mode is ours
         yield f"its member {member.name!r} wants its owner's rights when it runs"
     if member.is_encrypted:
         yield f"its member {member.name!r} is encrypted"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,10 @@ class Mended(NamedTuple):
     text: str
 
 
+class NoLongerWrong(Exception):
+    """What was to be mended is as it should be: somebody else did something meanwhile."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Mending:
     """One repair of a home: what it may use, and what came of it."""
@@ -49,6 +52,8 @@ class Mending:
         """Note that `what` was done about something wrong, or why not; one problem never stops the others."""
         try:
             yield
+        except NoLongerWrong:
+            return
         except (VpmError, OSError) as error:
             told = SystemRefusal.of(error) if isinstance(error, OSError) else error
             self.refuse(wrong, " ".join(told.message.split()))
@@ -70,14 +75,21 @@ class Mending:
         """Return what a build for the base of a profile is about; raise `ProfileError` where that base is not here."""
         for python, engine in self._bases(profile):
             try:
-                options = self.options._replace(base=python, profile=profile.name)
-                found = scope(options, self.env)._replace(layout=self.layout)
-                for named in (found.engine, engine, None):
-                    if describe(found.interpreter, self.layout, self.env, engine=named).key == profile.base_key:
-                        return found._replace(engine=named)
+                found = self._scope_with(python, engine, profile)
             except VpmError:
                 continue
+            if found:
+                return found
         raise ProfileError(f"the base `{profile.base_key}` that it is for has changed, or is gone")
+
+    def _scope_with(self, python: str | None, engine: str | None, profile: Profile) -> Scope | None:
+        """Return the scope with an interpreter for the base, if it is the profile's, with this engine or another."""
+        options = self.options._replace(base=python, profile=profile.name)
+        found = scope(options, self.env)._replace(layout=self.layout)
+        for named in (found.engine, engine, None):
+            if describe(found.interpreter, self.layout, self.env, engine=named).key == profile.base_key:
+                return found._replace(engine=named)
+        return None
 
     def _bases(self, profile: Profile) -> Iterator[tuple[str | None, str | None]]:
         """Name interpreters that may be a profile's base, with their engines: the one in scope, then known ones."""
@@ -91,14 +103,3 @@ class Mending:
             except VpmError:
                 continue
             yield base.get("python"), base.get("engine")
-
-
-def manifests_known(layout: Layout) -> Iterator[dict[str, object]]:
-    """Yield the records of sets that the cache remembers, each as it stands there."""
-    folder = join(layout.cache, "recipes")
-    for name in fs.names_in(folder):
-        try:
-            with open(join(folder, name), encoding="utf-8") as stream:
-                yield dict(json.load(stream))
-        except (OSError, ValueError, TypeError):
-            continue

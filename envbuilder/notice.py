@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from envbuilder import fs
-from envbuilder.digest import sha256_bytes
+from envbuilder.digest import read_bytes, sha256_bytes
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,11 +20,15 @@ HEAD = b'{"vpm_env": {'
 
 
 class Notice(NamedTuple):
-    """What a `registry.json` of ours says is current; `has_failed` says that it tells of a build that failed since."""
+    """What a `registry.json` of ours says is current: a generation and its digest.
+
+    `has_failed` says that it tells of a build that failed since.
+    """
 
     base_key: str
     generation: int | None
     has_failed: bool
+    digest: str | None = None
 
 
 def write(layout: Layout, kept: str) -> None:
@@ -36,13 +40,16 @@ def write(layout: Layout, kept: str) -> None:
         content = _content(kept)
         if content and is_ours(layout.registry):
             fs.write_atomic(layout.registry, content, synced=False)
-    except OSError:
+    except (OSError, ValueError):
         pass
 
 
 def is_ours(path: str) -> bool:
     """Tell whether nothing would be lost with this file: there is none, or we wrote it."""
-    return _content(path)[: len(HEAD)] in (HEAD, b"")
+    try:
+        return _content(path)[: len(HEAD)] in (HEAD, b"")
+    except ValueError:
+        return False
 
 
 def read(layout: Layout) -> Notice | None:
@@ -55,16 +62,15 @@ def read_from(path: str) -> Notice | None:
     try:
         head, _, rest = _content(path).partition(b"\n")
         said = json.loads(head.rstrip(b",") + b"}")["vpm_env"]
-        found = Notice(str(said["base"]), said["generation"], said["failed"])
+        found = Notice(str(said["base"]), said["generation"], said["failed"], said.get("digest"))
         return found if said["sha256"] == sha256_bytes(rest) else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _content(path: str) -> bytes:
-    """Read a file; nothing where there is none."""
+    """Read a file; nothing where there is none. Raise `ValueError` for what is no regular file, or too large."""
     try:
-        with open(path, "rb") as stream:
-            return stream.read()
+        return read_bytes(path)
     except FileNotFoundError:
         return b""

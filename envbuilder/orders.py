@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """One package to have; `stage(target, scratch)` makes its tree in `target`, `label` names it to a reader."""
+    """One package to have; `stage(target, scratch)` makes its tree in `target`, `label` names it to a reader.
+
+    `plugin` is the config's entry that asked for it, "" for a dependency.
+    """
 
     label: str
+    plugin: str
     input: dict[str, Any]
     stage: Callable[[str, str], Package]
 
@@ -65,7 +69,7 @@ def of_locked(
 
     def stage(target: str, scratch: str) -> Package:
         fs.make_dirs(scratch)
-        made = twice(target, scratch, gate.examine(package, uv=uv, scratch=scratch))
+        made = twice(target, scratch, _examined(package, uv, scratch))
         entrance.require_fit(made, target, startup_allowed=startup_allowed)
         return made
 
@@ -84,11 +88,17 @@ def of_locked(
             build.forget(package, uv=uv, scratch=scratch)
             raise
 
-    return Order(
-        label=f"{package.name} {package.version}",
-        input=inputs.of_locked(package, base, build_isolation=build_isolation),
-        stage=stage,
-    )
+    made_from = inputs.of_locked(package, base, build_isolation=build_isolation)
+    return Order(label=f"{package.name} {package.version}", plugin=package.plugin, input=made_from, stage=stage)
+
+
+def _examined(package: LockedPackage, uv: Uv, scratch: str) -> int | None:
+    try:
+        return gate.examine(package, uv=uv, scratch=scratch)
+    except PackageError:
+        # A resolver may have unpacked it, to read its metadata: an offline build would take it from there.
+        build.forget(package, uv=uv, scratch=scratch)
+        raise
 
 
 def _is_here(package: LockedPackage) -> bool:
@@ -114,7 +124,7 @@ def of_source(
         entrance.require_fit(made, target, startup_allowed=startup_allowed)
         return made
 
-    return Order(label=plugin.name, input=inputs.of_source(source, plugin, base), stage=stage)
+    return Order(label=plugin.name, plugin=plugin.name, input=inputs.of_source(source, plugin, base), stage=stage)
 
 
 def entry(package: Package, source: Source, plugin: Plugin) -> LockedPackage:

@@ -40,6 +40,16 @@ def origins(config: Config | None, env: Environment) -> tuple[Origin, ...]:
     return (*found, *(_origin(LINKS, _links_setting(config, env), link, values) for link in links))
 
 
+def are_plain(config: Config | None, env: Environment) -> bool:
+    """Tell whether any of them is asked without TLS; where none is, nothing else is either."""
+    return any(is_plain(origin.location) for origin in origins(config, env))
+
+
+def is_plain(url: str) -> bool:
+    """Tell whether somebody on the way could answer in the place of whom a URL names."""
+    return url.lower().startswith(("http://", "git://"))
+
+
 def _own(config: Config | None) -> Iterator[tuple[str, str]]:
     for plugin in config.enabled if config else ():
         if plugin.index:

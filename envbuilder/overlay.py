@@ -6,12 +6,11 @@ in it ever needs to be moved or rewritten.
 
 from __future__ import annotations
 
-import json
 import os
 from os.path import dirname, isdir, islink, join, lexists
 
 from envbuilder import fs, protocol
-from envbuilder.digest import is_sealed
+from envbuilder.digest import read_bytes, read_sealed
 from envbuilder.errors import ProfileError
 from envbuilder.farm import Plan, Tree, link_text, plan
 from envbuilder.manifest import Manifest
@@ -65,9 +64,7 @@ def get(layout: Layout, base_key: str, digest: str) -> Manifest | None:
 def read(path: str) -> Manifest | None:
     """Return the manifest of the overlay at `path` if it is valid."""
     try:
-        with open(join(path, MANIFEST), encoding="utf-8") as stream:
-            record = json.load(stream)
-        return Manifest.from_dict(record) if is_sealed(record) else None
+        return Manifest.from_dict(read_sealed(join(path, MANIFEST)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -164,29 +161,6 @@ def members(layout: Layout, base_key: str, digest: str) -> frozenset[str]:
     return frozenset(member.key for member in manifest.members) if manifest else frozenset()
 
 
-def discard(layout: Layout, base_key: str, digest: str, *, until: float = 0.0) -> bool:
-    """Move an overlay to the trash, to be deleted after `until`, unless a living process holds its lease.
-
-    Tell whether it went.
-    """
-    from envbuilder import lease, trash  # builds throw nothing away
-
-    path = layout.overlay(base_key, digest)
-    held = lease.exclusive(join(path, LEASE))
-    if held is None:
-        return False
-    with held:
-        trash.throw(layout, path, f"overlay-{digest[:12]}", until=until)
-    return True
-
-
-def is_leased(layout: Layout, base_key: str, digest: str) -> bool:
-    """Tell whether a living process holds an overlay's lease."""
-    from envbuilder.lease import is_held  # asked only before something goes
-
-    return is_held(join(layout.overlay(base_key, digest), LEASE))
-
-
 def _make_way(layout: Layout, path: str) -> None:
     """Throw away a half or damaged overlay; a process that began to use it meanwhile keeps it."""
     if not lexists(path):
@@ -202,7 +176,7 @@ def _make_way(layout: Layout, path: str) -> None:
         raise ProfileError(f"the overlay {digest[:12]} is damaged, and a process uses it", hint=IN_USE)
     with held:
         thrown = trash.throw(layout, path, f"overlay-{digest[:12]}")
-    fs.remove_tree(thrown, within=layout.home)
+    trash.delete(layout, thrown, gone_from=layout.trash)
 
 
 def own_files(parts: Iterable[Part]) -> dict[str, bytes]:
@@ -277,13 +251,14 @@ def _scripts_of(
         if script and "/" not in name:
             yield name, script
     for name in files:
-        with open(join(layout.package(package.key), "bin", name), "rb") as stream:
-            yield name, portable(stream.read())
+        yield name, portable(read_bytes(join(layout.package(package.key), "bin", name)))
 
 
 def is_own_script(name: str) -> bool:
     """Tell whether a script of that name is the skeleton's own, which no package may replace."""
-    return name.startswith(("python", "activate"))
+    from envbuilder.members import is_interpreter  # many a set has no scripts
+
+    return is_interpreter(name)
 
 
 def _write_script(path: str, content: bytes) -> None:

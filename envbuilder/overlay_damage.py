@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-from os.path import basename, dirname, isdir, isfile, islink, join, lexists
-from typing import TYPE_CHECKING, NamedTuple
+from os.path import basename, dirname, isdir, isfile, islink, join
+from typing import TYPE_CHECKING
 
-from envbuilder import bytecode, overlay, package_damage, store
+from envbuilder import bytecode, fs, overlay, package_damage, store
 from envbuilder.damage import Look, Seen, Wrong, misplaced_rights, owners
-from envbuilder.digest import is_sealed, sha256_file
-from envbuilder.farm import link_text
+from envbuilder.digest import RECORD_LIMIT
+from envbuilder.overlay_entries import Entry, difference, entries_of, of_skeleton, same_file, skeleton_rows
 from envbuilder.paths import site_packages
 from envbuilder.record import is_bytecode
 from envbuilder.skeleton import LIST
@@ -19,7 +18,6 @@ from envbuilder.skeleton import LIST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from envbuilder.farm import Plan
     from envbuilder.manifest import Manifest
     from envbuilder.overlay import Part
     from envbuilder.paths import Layout
@@ -32,23 +30,6 @@ SEAL, ENTRY, SKELETON, AWAY, LEASE, RIGHTS, WAIT = "seal", "entry", "skeleton", 
 one path; nothing but what mends its package."""
 _COMPLETED = "completed.jsonl"
 _HALF_WRITTEN = ".new"
-
-
-class Entry(NamedTuple):
-    """One thing that an overlay must have at `path`, relative to it.
-
-    A folder; a symlink that says `text`, to `source`; another name of the file `source`; or a file with this
-    `content`. `mode` and `sha256` are those of a file of the skeleton.
-    """
-
-    path: str
-    is_folder: bool = False
-    text: str = ""
-    source: str = ""
-    content: bytes | None = None
-    mode: int = 0
-    sha256: str = ""
-    may_be_another: bool = False
 
 
 def look(layout: Layout, base_key: str, digest: str) -> Look:
@@ -71,7 +52,7 @@ def parts_of(layout: Layout, manifest: Manifest) -> tuple[tuple[Part, ...], list
     parts, missing = [], []
     for member in manifest.members:
         package = store.get(layout, member.key)
-        if package is None or not _is_listed(package.files):
+        if package is None or not _is_listed(package.files) or not _has_readable_scripts(layout, member.key):
             missing.append(member.key)
         else:
             parts.append(overlay.part(package, override=member.override, selection=manifest.selection.get(member.name)))
@@ -129,10 +110,10 @@ class _Comparison:
 
     def run(self, listings: Listings | None) -> Look:
         expected: dict[str, Entry] = {}
-        rows = _skeleton_rows(join(self._path, LIST))
+        rows = skeleton_rows(join(self._path, LIST))
         if rows is None:
             self._wrong(f"`{LIST}` is missing or damaged", SKELETON)
-        for entry in (*_of_skeleton(rows or ()), *self._of_farms(listings), *self._of_scripts()):
+        for entry in (*of_skeleton(rows or ()), *self._of_farms(listings), *self._of_scripts()):
             expected[entry.path] = entry
         for entry in self._of_data(listings):
             expected.setdefault(entry.path, entry)
@@ -152,7 +133,7 @@ class _Comparison:
             (overlay.OVERRIDE, True, overlay.OVERRIDE_DEPTH),
         ):
             packages = tuple(part.package for part in self._parts if part.override is override)
-            yield from _planned(overlay.plan_of(packages, self._layout, listings), farm, depth, own)
+            yield from entries_of(overlay.plan_of(packages, self._layout, listings), farm, depth, own)
 
     def _of_scripts(self) -> Iterator[Entry]:
         packages = [part.package for part in self._parts if not part.override]
@@ -165,13 +146,13 @@ class _Comparison:
         packages = [part.package for part in self._parts if not part.override]
         packages += [part.package for part in self._parts if part.override]
         for below, depth, planned in overlay.data_of(packages, self._layout, listings):
-            yield from _planned(planned, below, depth, {})
+            yield from entries_of(planned, below, depth, {})
 
     def _compare(self, entry: Entry) -> None:
         at = join(self._path, entry.path)
         if not self._is_whole and entry.text and isdir(at) and not islink(at):
             return  # the package that cannot be read may have a share in it
-        text = _difference(at, entry, self._allowed)
+        text = difference(at, entry, self._allowed)
         if text and entry.sha256:
             self._wrong(f"`{entry.path}` {text}", SKELETON, entry)
         elif text:
@@ -225,107 +206,18 @@ class _Comparison:
         real = os.path.realpath(at)
         tail = join("lib", "__pycache__", basename(at))
         candidates = (join(self._layout.package(key), tail) for key in self._files)
-        return any(_same_file(real, candidate) for candidate in candidates)
-
-
-def _planned(planned: Plan, farm: str, depth: int, own: dict[str, bytes]) -> Iterator[Entry]:
-    for folder in planned.directories:
-        yield Entry(join(farm, folder), is_folder=True)
-    for link in planned.links:
-        path = join(farm, link.path)
-        if link.path in own:
-            yield Entry(path, content=own[link.path])
-        elif link.hard:
-            yield Entry(path, source=link.source, may_be_another=True)
-        else:
-            yield Entry(path, text=link_text(link, depth=depth), source=link.source)
-
-
-def _of_skeleton(rows: object) -> Iterator[Entry]:
-    for path, mode, sha256, target in rows:  # type: ignore[attr-defined]
-        yield Entry(path, text=target) if target else Entry(path, mode=mode, sha256=sha256)
-
-
-def _skeleton_rows(path: str) -> list[tuple[str, int, str, str]] | None:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-        return [tuple(row) for row in record["files"]] if is_sealed(record) else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def skeleton_damage(path: str) -> str:
-    """Say what is wrong with a skeleton in the cache; "" for nothing."""
-    rows = _skeleton_rows(join(path, LIST))
-    if rows is None:
-        return f"`{LIST}` is missing or damaged"
-    for entry in _of_skeleton(rows):
-        if text := _difference(join(path, entry.path), entry, frozenset()):
-            return f"`{entry.path}` {text}"
-    return ""
-
-
-def _difference(at: str, entry: Entry, allowed: frozenset[int]) -> str:
-    if not lexists(at):
-        return "is missing"
-    status = os.lstat(at)
-    if entry.is_folder:
-        return "" if stat.S_ISDIR(status.st_mode) else "is no folder"
-    if entry.content is not None:
-        return _of_content(at, status, entry, allowed)
-    if entry.sha256:
-        return _of_digest(at, status, entry, allowed)
-    if stat.S_ISLNK(status.st_mode):
-        same = os.readlink(at) == entry.text or (bool(entry.source) and _same_file(at, entry.source))
-    else:
-        same = entry.may_be_another and stat.S_ISREG(status.st_mode) and _is_equal(at, entry.source, allowed)
-    return "" if same else "is not the link that it was"
-
-
-def _of_content(at: str, status: os.stat_result, entry: Entry, allowed: frozenset[int]) -> str:
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
-    with open(at, "rb") as stream:
-        if stream.read() != entry.content:
-            return "is not as it was written"
-    if entry.mode and not status.st_mode & entry.mode:
-        return "cannot be run"
-    return misplaced_rights(status, None, allowed)
-
-
-def _of_digest(at: str, status: os.stat_result, entry: Entry, allowed: frozenset[int]) -> str:
-    """Compare with the skeleton; where there are no hard links, a symlink leads there."""
-    if stat.S_ISLNK(status.st_mode):
-        if f"{os.sep}skeletons{os.sep}" not in os.readlink(at) or not isfile(at):
-            return "is no regular file"
-        status = os.stat(at)
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
-    if sha256_file(at) != entry.sha256:
-        return "has another content"
-    return misplaced_rights(status, entry.mode, allowed)
-
-
-def _is_equal(at: str, source: str, allowed: frozenset[int]) -> bool:
-    """Tell whether a file is the package's, or a copy of it: who copies a home may lose its hard links."""
-    if _same_file(at, source):
-        return True
-    if not isfile(source) or os.stat(at).st_size != os.stat(source).st_size or sha256_file(at) != sha256_file(source):
-        return False
-    return not misplaced_rights(os.stat(at), stat.S_IMODE(os.stat(source).st_mode), allowed)
-
-
-def _same_file(left: str, right: str) -> bool:
-    try:
-        return os.path.samefile(left, right)
-    except OSError:
-        return False
+        return any(same_file(real, candidate) for candidate in candidates)
 
 
 def _above(path: str) -> Iterator[str]:
     while path := dirname(path):
         yield path
+
+
+def _has_readable_scripts(layout: Layout, key: str) -> bool:
+    folder = join(layout.package(key), "bin")
+    statuses = (os.lstat(join(folder, name)) for name in fs.names_in(folder))
+    return all(stat.S_ISREG(status.st_mode) and status.st_size <= RECORD_LIMIT for status in statuses)
 
 
 def _is_listed(files: object) -> bool:

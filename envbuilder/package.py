@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 
-from envbuilder.digest import canonical, sealed, sha256_bytes, sha256_of
+from envbuilder.digest import canonical, read_bytes, sealed, sha256_bytes, sha256_of
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import PackageError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
@@ -69,9 +69,8 @@ class Files:
 
     def _read(self) -> tuple[PackageFile, ...]:
         try:
-            with open(self._path, "rb") as stream:
-                content = stream.read()
-        except OSError:
+            content = read_bytes(self._path)
+        except (OSError, ValueError):
             content = b""
         if sha256_bytes(content) != self.sha256:
             name = os.path.basename(os.path.dirname(self._path))

@@ -105,26 +105,30 @@ def _of_others(root: str, key: str, said: dict[str, PackageFile], allowed: froze
         if listed is None:
             text = f"`{bytecode.MARK}{soabi}` does not say what was compiled"
             found.wrong.append(Wrong(KIND, key, text, COMPILE, soabi))
-        for path, digest in (listed or {}).items():
-            made[path] = digest
-            if text := _wrong_bytecode(join(root, path), digest):
-                found.wrong.append(Wrong(KIND, key, f"`{path}` {text}", COMPILE, soabi))
-            elif text := misplaced_rights(os.lstat(join(root, path)), 0o444, allowed):
-                found.wrong.append(Wrong(KIND, key, f"`{path}` {text}", RIGHTS, (join(root, path), 0o444)))
+        found.wrong += _of_bytecode(root, key, soabi, listed or {}, allowed)
+        made.update(listed or {})
     own = (store.MANIFEST, store.FILES, bytecode.MARK, f".{bytecode.MARK}", bytecode.UNDERWAY)
     underway = any(name.startswith(bytecode.UNDERWAY) for name in fs.names_in(root))
-    for path in walk(os.path.realpath(root)):
-        if path in said or path in made or path.startswith(own):
+    for path in sorted(set(walk(os.path.realpath(root))) - said.keys() - made.keys()):
+        if path.startswith(own):
             continue
-        if is_bytecode(path) and bytecode.is_taken_unseen(join(root, path)):
-            if underway:
-                found.ignored.append(Seen(KIND, key, f"`{path}` was being compiled"))
-                continue
+        if not (is_bytecode(path) and bytecode.is_taken_unseen(join(root, path))):
+            found.added.append(Seen(KIND, key, f"`{path}`"))
+        elif underway:
+            found.ignored.append(Seen(KIND, key, f"`{path}` was being compiled"))
+        else:
             text = f"`{path}` is bytecode that nobody made here"
             found.wrong.append(Wrong(KIND, key, text, DROP, join(root, path)))
-        else:
-            found.added.append(Seen(KIND, key, f"`{path}`"))
     return found
+
+
+def _of_bytecode(root: str, key: str, soabi: str, listed: dict[str, str], allowed: frozenset[int]) -> Iterator[Wrong]:
+    """Look at the bytecode that was made for one interpreter."""
+    for path, digest in listed.items():
+        if text := _wrong_bytecode(join(root, path), digest):
+            yield Wrong(KIND, key, f"`{path}` {text}", COMPILE, soabi)
+        elif text := misplaced_rights(os.lstat(join(root, path)), 0o444, allowed):
+            yield Wrong(KIND, key, f"`{path}` {text}", RIGHTS, (join(root, path), 0o444))
 
 
 def _above(path: str) -> Iterator[str]:

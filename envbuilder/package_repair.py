@@ -13,17 +13,18 @@ from itertools import groupby
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import bytecode, fs, overlay, protocol, store, swapping
+from envbuilder import bytecode, fs, overlay, protocol, sourcing, store, swapping
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
-from envbuilder.assembly import build_sources, fill
+from envbuilder.assembly import fill
 from envbuilder.base import describe
 from envbuilder.errors import BaseError, PackageError, ProfileError, SeveralErrors, SourceError, VpmError
+from envbuilder.package import SHORT
 from envbuilder.package_damage import COMPILE, DROP, FETCH, NAME, RIGHTS
 from envbuilder.pipeline import job_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from envbuilder.base import Base
     from envbuilder.damage import Wrong
@@ -45,36 +46,52 @@ def mend(mending: Mending, wrong: Sequence[Wrong], needed: frozenset[str]) -> No
     """Mend packages; one that is to be had anew and that no set needs goes instead."""
     by_key = groupby(sorted(wrong, key=lambda entry: entry.name), key=lambda entry: entry.name)
     for key, entries in [(key, list(of_key)) for key, of_key in by_key]:
-        cures = {entry.cure for entry in entries}
-        if os.path.islink(mending.layout.package(key)) and not cures & {FETCH, NAME}:
-            home = os.path.dirname(os.path.dirname(os.readlink(mending.layout.package(key))))
-            mending.refuse(entries[0], f"it lies in the store of `{home}`: `vpm-env --home {home} verify --repair`")
-        elif FETCH not in cures:
-            _mend_in_place(mending, key, entries)
-        elif key not in needed:
-            with mending.attempt(entries[0], "no set has it; it went to the trash"):
-                store.discard(mending.layout, [key])
-        else:
-            _have_anew(mending, key, entries[0])
+        _mend(mending, key, entries, is_needed=key in needed)
     protocol.reached("repair", "swapped")
 
 
+def _mend(mending: Mending, key: str, entries: Sequence[Wrong], *, is_needed: bool) -> None:
+    cures = {entry.cure for entry in entries}
+    if os.path.islink(mending.layout.package(key)) and not cures & {FETCH, NAME}:
+        home = os.path.dirname(os.path.dirname(os.readlink(mending.layout.package(key))))
+        mending.refuse(entries[0], f"it lies in the store of `{home}`: `vpm-env --home {home} verify --repair`")
+    elif FETCH not in cures:
+        _mend_in_place(mending, key, entries)
+    elif is_needed:
+        _have_anew(mending, key, entries[0])
+    else:
+        with mending.attempt(entries[0], "no set has it; it went to the trash"):
+            store.discard(mending.layout, [key])
+
+
 def _mend_in_place(mending: Mending, key: str, entries: Sequence[Wrong]) -> None:
-    root = mending.layout.package(key)
-    for entry in entries:
-        if entry.cure == RIGHTS:
-            with mending.attempt(entry, f"{entry.text.split(' ')[0]} has its owner and mode again"):
-                swapping.take_over(*entry.at)
-        elif entry.cure == DROP:
-            with mending.attempt(entry, f"{entry.text.split(' ')[0]} went to the trash"):
-                mending.throw(entry.at)
-        elif entry.cure == NAME:
-            with mending.attempt(entry, f"it has its short name `{key[:12]}` again"):
-                store.name_again(mending.layout, key)
-    for soabi in sorted({entry.at for entry in entries if entry.cure == COMPILE}):
-        entry = next(entry for entry in entries if (entry.cure, entry.at) == (COMPILE, soabi))
-        with mending.attempt(entry, f"it was compiled again for {soabi}"):
-            _compile(mending, root, soabi)
+    for entry in (entry for entry in entries if entry.cure in _IN_PLACE):
+        what, cure = _IN_PLACE[entry.cure]
+        with mending.attempt(entry, what.format(entry.text.split(" ")[0], key[:SHORT])):
+            cure(mending, entry)
+    compiled = {entry.at: entry for entry in reversed(entries) if entry.cure == COMPILE}
+    for soabi in sorted(compiled):
+        with mending.attempt(compiled[soabi], f"it was compiled again for {soabi}"):
+            _compile(mending, mending.layout.package(key), soabi)
+
+
+def _take_over(_: Mending, entry: Wrong) -> None:
+    swapping.take_over(*entry.at)
+
+
+def _drop(mending: Mending, entry: Wrong) -> None:
+    mending.throw(entry.at)
+
+
+def _name_again(mending: Mending, entry: Wrong) -> None:
+    store.name_again(mending.layout, entry.name)
+
+
+_IN_PLACE: dict[str, tuple[str, Callable[[Mending, Wrong], None]]] = {
+    RIGHTS: ("{0} has its owner and mode again", _take_over),
+    DROP: ("{0} went to the trash", _drop),
+    NAME: ("it has its short name `{1}` again", _name_again),
+}
 
 
 def _compile(mending: Mending, root: str, soabi: str) -> None:
@@ -162,7 +179,7 @@ def _fetch_and_swap(mending: Mending, job: Job, lock: Lock, key: str) -> None:
         plugins = {each.plugin for each in wanted if each.is_built}
         chosen = tuple(plugin for plugin in job.config.enabled if plugin.name in plugins)
         try:
-            built = build_sources(own, chosen, join(scratch, "sources"))
+            built = sourcing.have(own, chosen, join(scratch, "sources"))
             made = {package.key for package in fill(own, replace(lock, packages=wanted), built).values()}
         except OSError as error:
             raise BaseError(str(error)) from None

@@ -13,7 +13,9 @@ from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+_SITES = ("/site-packages", "/dist-packages")
 
 FORMAT = 1
 """Number in the home's `format` file; a newer home makes this version stay off."""
@@ -25,9 +27,18 @@ DEFAULT_WAIT = 300.0
 """Seconds to wait for a lock, unless `VPM_ENV_LOCK_TIMEOUT` says otherwise."""
 
 
-def policy_files(prefix: str) -> tuple[str, str]:
-    """Name the policies that hold for builds: the machine's, and that of the base at `prefix`."""
-    return "/etc/vpm-env/policy.yaml", join(prefix, "etc", "vpm-env", "policy.yaml")
+def policy_files(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """Name the policies that hold for builds: the machine's, and those of a base, which has these prefixes."""
+    return ("/etc/vpm-env/policy.yaml", *(join(prefix, "etc", "vpm-env", "policy.yaml") for prefix in prefixes))
+
+
+def prefixes(own: str, below: str, path: Iterable[str]) -> tuple[str, ...]:
+    """Name the prefixes that a base consists of: its own, that of the python below it, and those of `path`.
+
+    A virtual environment that sees the packages of another environment is held to the policies of both.
+    """
+    of_sites = (site.rpartition("/python")[0].rpartition("/lib")[0] for site in path if site.endswith(_SITES))
+    return tuple(dict.fromkeys(filter(None, (own, below, *of_sites))))
 
 
 def lock_name(config_file: str) -> str:

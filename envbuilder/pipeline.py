@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import nullcontext
+from functools import cache
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import failures, flocks, fs, lockfile, overlay, policing, process, registry, reserve, store
+from envbuilder import failures, flocks, fs, lockfile, overlay, policing, process, registry, reserve, sourcing, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
-from envbuilder.assembly import assemble, build_sources, fill, link
+from envbuilder.assembly import assemble, fill, link
 from envbuilder.base import Base, describe
 from envbuilder.checks import accepts
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.composition import describe as describe_set
 from envbuilder.composition import parts_of
-from envbuilder.config import Config, Local, PyPI, of_content, read
+from envbuilder.config import Config, Local, PyPI, read, read_kept
 from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError, UsageError
 from envbuilder.job import Job, Request
 from envbuilder.lending import lenders
 from envbuilder.names import normalized
+from envbuilder.overlay_damage import is_as_made
 from envbuilder.paths import HOOK
 from envbuilder.recipe import Recipe
+from envbuilder.recording import building
 from envbuilder.scope import make_home, profile_of
 from envbuilder.skeleton import skeleton
 from envbuilder.unchanged import file_digest, look, policies_seen
@@ -61,7 +63,7 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
     profile = profile_of(found, base)
     _require_known(request.upgrade, config, profile)
     with (
-        profiles.building(profile, wait=found.lock_wait, on_wait=report.waiting),
+        building(profile, wait=found.lock_wait, on_wait=report.waiting),
         failures.shared(profile, config, since=asked) if request.auto else nullcontext(),
     ):
         job = _job(found, config, base, profile, request, report)
@@ -100,14 +102,13 @@ def _preview(found: Scope, config: Config, request: Request, report: Reporter) -
 
 
 def _plan(job: Job, profile: Profile, foreseen: Foreseen, difference: Difference) -> Outcome:
-    number = profiles.current(profile)
     lock = foreseen.lock
     wheels = {locked.name: locked.wheels for locked in lock.packages if locked.name not in foreseen.packages}
     sizes = {name: [wheel["size"] for wheel in of_one if "size" in wheel] for name, of_one in wheels.items()}
     return Outcome(
         kind="planned",
         generation=None,
-        before=profiles.read(profile, number) if number is not None else None,
+        before=profiles.serving(profile),
         digest=foreseen.manifest.digest if foreseen.manifest else None,
         base_key=profile.base_key,
         difference=difference,
@@ -130,17 +131,7 @@ def _renew_hook(job: Job, profile: Profile) -> None:
     if not mine or hook.base_key == profile.base_key:
         return
     try:
-        startup.install(
-            job.base,
-            layout=profile.layout,
-            profile=profile.name,
-            command=(sys.executable, "-m", "envbuilder"),
-            trust_owner=hook.trust_owner,
-            trust_home=hook.trust_home,
-            auto=hook.auto,
-            rollback_after=hook.rollback_after,
-            good_after=hook.good_after,
-        )
+        startup.install_again(job.base, hook)
         job.report.note("the base was upgraded: its hook was written again")
     except BaseError as error:
         job.report.warn(f"the hook is for the base as it was before, and cannot be written again: {error.reason}")
@@ -172,8 +163,7 @@ def job_of(
     if lock is None:
         raise ProfileError(f"generation {number} was collected, and its lock is gone")
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
-    with open(profile.file(number, "plugins.yaml"), "rb") as stream:
-        config = of_content(stream.read(), file=config_file, env=found.env)
+    config = read_kept(profile.file(number, "plugins.yaml"), file=config_file, env=found.env)
     job = _job(found, config, base, profile, Request(offline=offline), report, previous=lock)
     policing.refuse(job.policies, lock, kept, config, found.env)
     return job, lock
@@ -182,7 +172,7 @@ def job_of(
 def _remake(job: Job, generation: Generation, lock: Lock) -> None:
     from_source = {locked.plugin for locked in lock.packages if locked.is_built}
     with fs.staging(job.layout.tmp) as scratch:
-        built = build_sources(
+        built = sourcing.have(
             job, tuple(plugin for plugin in job.config.enabled if plugin.name in from_source), scratch
         )
     packages = fill(job, lock, built)
@@ -196,8 +186,9 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
     with flocks.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
-        link(job.layout, job.base, job.env, parts, path)
-        overlay.seal(path, manifest)
+        if not is_as_made(job.layout, job.base.key, manifest.digest, manifest, parts):  # who held the lock may have
+            link(job.layout, job.base, job.env, parts, path)
+            overlay.seal(path, manifest)
 
 
 def _require_known(names: frozenset[str] | None, config: Config, profile: Profile) -> None:
@@ -239,7 +230,7 @@ def _job(
         base=base,
         layout=found.layout._replace(stores=lenders(config.stores, found.layout, report)),
         env=found.env,
-        uv=lambda: _uv(found, request, config, wheels_only=policing.wheels_only(policies)),
+        uv=cache(lambda: _uv(found, request, config, report, wheels_only=policing.wheels_only(policies))),
         request=request,
         previous=lock,
         lock_file=lock_file,
@@ -279,7 +270,7 @@ def _inputs(job: Job, lock_file: str) -> dict[str, Any]:
             for plugin in job.config.enabled
             if isinstance(plugin.source, Local)
         },
-        **({"policies": seen} if (seen := policies_seen(job.base.prefix)) else {}),
+        **({"policies": seen} if (seen := policies_seen(job.base.prefixes)) else {}),
         **{key: command for key in ("on_build", "on_switch") if (command := getattr(job.config, key))},
     }
 
@@ -290,14 +281,16 @@ def _fingerprint(source: Local, job: Job) -> str:
     return fingerprint(source, job.env)
 
 
-def _uv(found: Scope, request: Request, config: Config, *, wheels_only: bool) -> Uv:
+def _uv(found: Scope, request: Request, config: Config, report: Reporter, *, wheels_only: bool) -> Uv:
     """Configure uv; for a kept config, which has no credentials, by the one in force where there is one."""
-    from envbuilder.uv import configure  # a build whose lock fits and whose packages are there calls no uv
+    from envbuilder.uv import configure, distrusted  # a build whose lock fits and whose packages are there calls no uv
 
     in_force = config
     is_kept = not request.dry_run and config.sha256 != file_digest(config.file)
     if is_kept and found.config_file and exists(found.config_file):
         in_force = read(found.config_file, env=found.env)
+    if reason := distrusted(found.env):
+        report.warn(reason)
     return configure(in_force, found.env, found.layout, offline=request.offline, wheels_only=wheels_only)
 
 

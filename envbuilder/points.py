@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.document import has_hidden
-from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
+from envbuilder.engines import is_plugin_group
 from envbuilder.subject import ERROR, WARNING
 from envbuilder.targets import Missing, parse
 
@@ -80,15 +80,13 @@ def _name_with_comma(point: Own, variable: str) -> Finding:
 
 
 def duplicates(subjects: Sequence[Subject], base: Base) -> Iterator[Finding]:
-    """Find entry points, and commands, of one name."""
+    """Find plugins of one name."""
     first: dict[tuple[str, str], _Point] = {}
     for point in _points(subjects, base):
         other = first.setdefault((point.group, point.name), point)
         if other is point or point.subject is None:
             continue
-        if point.group in SCRIPT_GROUPS:
-            yield _duplicate_script(point.subject, point, other)
-        elif is_plugin_group(point.group, base.engine):
+        if is_plugin_group(point.group, base.engine):
             yield _duplicate_plugin(point.subject, point, other)
 
 
@@ -112,16 +110,6 @@ def _duplicate_plugin(subject: Subject, point: _Point, other: _Point) -> Finding
         why="an engine keeps entry points by name, so one of the two is lost without a word",
         way_forward=f"take one of `{point.holder}` and `{other.holder}` out of the set, or say with "
         "`entry_points:` which ones to take from it",
-    )
-
-
-def _duplicate_script(subject: Subject, point: _Point, other: _Point) -> Finding:
-    return subject.finding(
-        "duplicate-entry-point",
-        WARNING,
-        what=f"`{point.holder}` and `{other.holder}` both have the command `{point.name}`",
-        why="only one of the two commands can be found by that name",
-        way_forward=f"call the other one with `python -m`, if you need `{point.name}`",
     )
 
 
@@ -152,8 +140,9 @@ def mistargeted(subjects: Sequence[Subject], modules: Modules, base: Base) -> It
         taken = {target for _, target in points if target}
         for point, target in points:
             missing = modules.missing(target, taken) if target else Missing("that is no `module:attribute`", "")
-            if missing:
-                yield _bad_target(point, missing, ERROR if is_plugin_group(point.group, base.engine) else WARNING)
+            is_own = point.group in base.engine.groups
+            if missing and (is_own or target is None or not modules.is_dotted_attribute(target)):
+                yield _bad_target(point, missing, ERROR if is_own else WARNING)
         yield from _imports(subject, modules, base)
 
 

@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import indexes
+from envbuilder import addresses, indexes
 from envbuilder.config import Git, Local, PyPI
 from envbuilder.config_values import is_archive
 from envbuilder.errors import Breach, Place, PolicyError, ResolutionError
@@ -15,11 +15,12 @@ from envbuilder.policy import of_machine, rules_of
 from envbuilder.process import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Any
 
     from envbuilder.base import Base
     from envbuilder.config import Config
+    from envbuilder.direct import Direct
     from envbuilder.lock import Lock, LockedPackage
     from envbuilder.paths import Environment
     from envbuilder.policy import Policy, Rule
@@ -41,7 +42,7 @@ class Subject(NamedTuple):
 
 def in_force(config: Config, base: Base, env: Environment) -> tuple[Policy, ...]:
     """Return the policies for a build; raise `PolicyError` where the config or the settings around it break one."""
-    policies = (*of_machine(base.prefix), *((config.policy,) if config.policy else ()))
+    policies = (*of_machine(base.prefixes), *((config.policy,) if config.policy else ()))
     if policies:
         _raise([*_of_plugins(policies, config, env), *_of_origins(policies, config, env), *_of_top(policies, config)])
     return policies
@@ -71,6 +72,11 @@ def breaches(
         yield from _of_sources(policies, package, subject, env)
 
 
+def refuse_direct(policies: tuple[Policy, ...], wanted: Iterable[Direct], config: Config) -> None:
+    """Raise `PolicyError` where a package that is required by its URL breaks a policy: before that URL is asked."""
+    _raise([breach for each in wanted for breach in _of_direct(policies, each, config)])
+
+
 @contextmanager
 def told(policies: tuple[Policy, ...]) -> Iterator[None]:
     """Name the rule where the resolver says that it may not build."""
@@ -86,6 +92,16 @@ def told(policies: tuple[Policy, ...]) -> Iterator[None]:
             conflict._replace(cause=_NO_BUILD.sub(words, conflict.cause).strip()) for conflict in error.conflicts
         )
         raise ResolutionError(conflicts, base=error.base) from None
+
+
+def _of_direct(policies: tuple[Policy, ...], wanted: Direct, config: Config) -> Iterator[Breach]:
+    place = next((plugin.place for plugin in config.plugins if plugin.name == wanted.plugin), Place(config.file))
+    subject = Subject(place, f"`{wanted.name}`, which `{wanted.requirer}` requires,")
+    is_git = isinstance(wanted.source, Git)
+    yield from _kind(policies, "git" if is_git else "pypi", subject)
+    yield from _outside(rules_of(policies, "git" if is_git else "indexes"), wanted.location, subject, "is at")
+    if not wanted.is_wheel:
+        yield from _all(rules_of(policies, "sdists"), subject, "would have to be built")
 
 
 def _raise(found: list[Breach]) -> None:
@@ -150,6 +166,8 @@ def _of_files(
         yield from _outside(rules_of(policies, "indexes"), url, subject, "comes from")
         if not (file.get("hashes") or {}).get("sha256"):
             yield from _all(rules_of(policies, "hashes"), subject, "has a file without a sha256")
+    if package.archive and not (package.is_built or addresses.ends_with(_located(package.archive), ".whl")):
+        yield from _all(rules_of(policies, "sdists"), subject, "would have to be built")
     if package.sdist and not package.wheels:
         yield from _all(rules_of(policies, "sdists"), subject, "has no wheel for this base, only an sdist")
     if files:
@@ -163,6 +181,8 @@ def _of_sources(
         yield from _kind(policies, "git", subject)
         url = indexes.fill(str(package.vcs.get("url", "")), env.variables)
         yield from _outside(rules_of(policies, "git"), url, subject, "is at")
+        if not package.plugin:
+            yield from _all(rules_of(policies, "sdists"), subject, "would have to be built")
     if package.directory or (package.archive and package.is_built):
         yield from _kind(policies, "local", subject)
     if package.is_editable:

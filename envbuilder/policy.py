@@ -18,7 +18,7 @@ from envbuilder.errors import ConfigError, Place, Problem
 from envbuilder.paths import policy_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SOURCES = ("pypi", "git", "local")
 _FORBIDDABLE = ("sdists", "editables", "startup_code", "overrides")
@@ -72,11 +72,14 @@ def policy_of(fields: Fields, file: str) -> Policy:
     return Policy(file, tuple(rule for rule in found if rule))
 
 
-def of_machine(prefix: str) -> tuple[Policy, ...]:
-    """Read the policies of this machine and of the base at `prefix`; raise `ConfigError` for one that cannot hold."""
+def of_machine(prefixes: Sequence[str]) -> tuple[Policy, ...]:
+    """Read the policies of this machine and of a base, which has these prefixes.
+
+    Raise `ConfigError` for one that cannot hold.
+    """
     found = []
-    for path in policy_files(prefix):
-        content = _content(path, trusted={0} if path == policy_files(prefix)[0] else {0, _owner(prefix)})
+    for path, owner in zip(policy_files(prefixes), (0, *map(_owner, prefixes)), strict=True):
+        content = _content(path, trusted={0, owner})
         if content is not None:
             found.append(_parsed(path, content))
     return tuple(found)

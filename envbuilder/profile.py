@@ -7,20 +7,19 @@ collected, so a collected set can be rebuilt. Numbers only rise.
 A switch is: `order.json`, then `current` by one rename. `order.json` keeps the order before and after, so whichever
 of the two a crash leaves `current` at, the order that fits it is there. Of the default profile, what is kept as
 `N.registry` becomes the home's `registry.json` too, which `notice` reads and writes, and `registry` makes and mends.
-
 This module is on `rollback`'s path: no dataclass, no pathlib.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from contextlib import contextmanager
 from os.path import basename, dirname, isfile, join
 
 from envbuilder import flocks, fs, notice, protocol
-from envbuilder.digest import is_sealed, sealed, sha256_bytes
+from envbuilder.digest import read as read_record
+from envbuilder.digest import read_sealed, sealed
 from envbuilder.errors import HomeError, NoSuchGeneration, ProfileError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -36,9 +35,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 DEFAULT = "default"
 STATES = ("untried", "good", "bad")
+_KEY_DIGITS, _HEX = 12, frozenset("0123456789abcdef")
 _REMEMBERED_SWITCHES = 10_000
 NOTHING: dict[str, str] = {}
 """What is kept beside records that an older version wrote: nobody knows."""
+LOST = "its record is lost"
+"""The reason of a generation of which only its symlink and its overlay tell."""
+REPAIR = "`vpm-env verify --repair` mends what can be mended"
+_NO_ORDER: dict[str, Any] = {"order": [], "held": False, "before": [], "held_before": False, "switches": []}
 
 
 class Profile(NamedTuple):
@@ -105,9 +109,12 @@ class Order(NamedTuple):
 def locked(profile: Profile, *, wait: float, on_wait: OnWait = None) -> AbstractContextManager[None]:
     """Hold the profile's lock; everything here that writes wants it held."""
     require_own(profile)
-    return flocks.locked(
-        join(profile.layout.flocks, f"profile-{profile.name}-{profile.base_key}"), wait=wait, on_wait=on_wait
-    )
+    return _lock(profile, wait, on_wait)
+
+
+def _lock(profile: Profile, wait: float, on_wait: OnWait) -> AbstractContextManager[None]:
+    flock = f"profile-{profile.name}-{profile.base_key}"
+    return flocks.locked(join(profile.layout.flocks, flock), wait=wait, on_wait=on_wait)
 
 
 def require_own(profile: Profile) -> None:
@@ -130,19 +137,7 @@ def changing(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterat
     with (
         fs.drawing_on(profile.layout.reserve),
         flocks.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
-        locked(profile, wait=wait, on_wait=on_wait),
-    ):
-        yield
-
-
-@contextmanager
-def building(profile: Profile, *, wait: float, on_wait: OnWait = None) -> Iterator[None]:
-    """Let one build at a time work on the profile, and no gc meanwhile."""
-    require_own(profile)
-    flock = join(profile.layout.flocks, f"build-{profile.name}-{profile.base_key}")
-    with (
-        flocks.locked(flock, wait=wait, on_wait=on_wait),
-        flocks.locked(profile.layout.gc_lock, wait=wait, on_wait=on_wait, shared=True),
+        _lock(profile, wait, on_wait),
     ):
         yield
 
@@ -154,80 +149,84 @@ def current(profile: Profile) -> int | None:
 
 
 def numbers(profile: Profile) -> list[int]:
-    """List the numbers of all generations, collected ones included, ascending."""
-    names = (name[:-5] for name in fs.names_in(join(profile.path, "generations")) if name.endswith(".json"))
-    return sorted(int(name) for name in names if name.isdigit())
+    """List the numbers of all generations, collected ones included, ascending.
+
+    Raise `ProfileError` where something else lies in the place of their folder: nobody knows then which there are.
+    """
+    folder = join(profile.path, "generations")
+    try:
+        names = (name[:-5] for name in os.listdir(folder) if name.endswith(".json"))
+        return sorted(int(name) for name in names if name.isdigit())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        text = f"the profile `{profile.name}` is damaged: `{folder}` is no folder, or is in none"
+        raise ProfileError(text, hint=REPAIR) from None
 
 
 def read(profile: Profile, number: int) -> Generation:
     """Return a generation's record; raise `ProfileError` when there is none or it cannot be read."""
     try:
-        with open(profile.file(number, "json"), encoding="utf-8") as stream:
-            record = json.load(stream)
+        record = read_record(profile.file(number, "json"))
         if record.pop("format") > FORMAT:
             raise HomeError(home=profile.layout.home, reason="is newer than this vpm-env", hint="upgrade vpm-env")
         record.pop("checksum", None)  # for `verify`: who goes back at night takes what can be read
         return Generation(**record)
     except FileNotFoundError:
-        raise NoSuchGeneration(
-            f"the profile `{profile.name}` has no generation {number}", hint="see `vpm-env history`"
-        ) from None
+        text = f"the profile `{profile.name}` has no generation {number}"
+        raise NoSuchGeneration(text, hint="see `vpm-env history`") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ProfileError(f"the record of generation {number} cannot be read: {error}") from None
+        raise ProfileError(f"the record of generation {number} cannot be read: {error}", hint=REPAIR) from None
+
+
+def known(profile: Profile, number: int) -> Generation:
+    """Return a generation's record; where that cannot be read, what its symlink and its overlay say."""
+    try:
+        return read(profile, number)
+    except ProfileError:
+        from envbuilder import remains  # as a rule nothing is lost
+
+        found = remains.of(profile.pointer(number))
+        return Generation(number=number, base_key=profile.base_key, reason=LOST, **found)
+
+
+def serving(profile: Profile) -> Generation | None:
+    """Return the current generation, as far as it is known; None where there is none."""
+    number = current(profile)
+    return None if number is None else known(profile, number)
 
 
 def generations(profile: Profile) -> list[Generation]:
-    """Return every generation's record, ascending."""
+    """Return every generation's record, ascending; raise `ProfileError` for one that cannot be read."""
     return [read(profile, number) for number in numbers(profile)]
 
 
 def newest(profile: Profile) -> Generation | None:
-    """Return the generation with the highest number."""
-    known = numbers(profile)
-    return read(profile, known[-1]) if known else None
+    """Return the generation with the highest number, as far as it is known."""
+    all_numbers = numbers(profile)
+    return known(profile, all_numbers[-1]) if all_numbers else None
+
+
+def read_order(profile: Profile) -> dict[str, Any]:
+    """Return what `order.json` says; nothing where it is missing or damaged."""
+    try:
+        return read_sealed(join(profile.path, "order.json"))
+    except (OSError, ValueError):
+        return {}
 
 
 def order(profile: Profile) -> Order:
     """Return the order that fits `current`, whichever side of a crash it is on."""
-    record = _read_order(profile)
+    record = {**_NO_ORDER, **read_order(profile)}
     now = current(profile)
     if now is None:
         return Order(numbers=[], held=False, switches=record["switches"][:-1])
-    if record["order"] and record["order"][-1] == now:
+    if record["order"][-1:] == [now]:
         return Order(numbers=record["order"], held=record["held"], switches=record["switches"])
     happened = record["switches"][:-1]  # the last was recorded, and then there was no rename
-    if record["before"] and record["before"][-1] == now:
+    if record["before"][-1:] == [now]:
         return Order(numbers=record["before"], held=record["held_before"], switches=happened)
-    return Order(numbers=[now], held=False, switches=happened)
-
-
-def add(
-    profile: Profile,
-    generation: Generation,
-    *,
-    config: bytes,
-    lock: str,
-    beside: Callable[[Generation], None] | None = None,
-) -> Generation:
-    """Record a new generation, under the number after the highest, without switching to it; return it numbered.
-
-    `beside` writes what else is kept with it: the record that makes it count comes last.
-    """
-    number = max(numbers(profile), default=0) + 1
-    kept = {"plugins.yaml": config, "pylock.toml": lock.encode()}
-    digests = {suffix: sha256_bytes(content) for suffix, content in kept.items()}
-    numbered = generation._replace(number=number, kept=digests)
-    fs.make_dirs(join(profile.path, "generations"))
-    for suffix, content in kept.items():
-        fs.write_atomic(profile.file(number, suffix), content)
-    if beside:
-        beside(numbered)
-    protocol.reached("generation", "kept")
-    _point(profile, number, generation.digest)
-    protocol.reached("generation", "pointed")
-    rewrite(profile, numbered)
-    protocol.reached("generation", "recorded")
-    return numbered
+    return Order(numbers=[now], held=numbers(profile)[-1:] != [now], switches=happened)  # an undo stays one
 
 
 def rewrite(profile: Profile, generation: Generation) -> None:
@@ -237,12 +236,10 @@ def rewrite(profile: Profile, generation: Generation) -> None:
 
 def point(profile: Profile, generation: Generation) -> None:
     """Make a generation's symlink again, after its overlay was collected and rebuilt."""
-    _point(profile, generation.number, generation.digest)
-
-
-def unpoint(profile: Profile, number: int) -> None:
-    """Remove a generation's symlink: its overlay is to be collected."""
-    fs.remove(profile.pointer(number))
+    overlay = profile.layout.overlay(profile.base_key, generation.digest)
+    target = os.path.relpath(overlay, join(profile.path, "generations"))
+    if fs.target_of(profile.pointer(generation.number)) != target:
+        fs.replace_symlink(profile.pointer(generation.number), target)
 
 
 def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[int] | None = None) -> None:
@@ -251,11 +248,14 @@ def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[
     `after` is the whole order afterwards (a rollback's is shorter); by default the generation goes on top.
     """
     before = order(profile)
-    numbers_then = after if after is not None else _pushed(before.numbers, number)
+    if before.numbers and not before.switches:
+        from envbuilder import remains  # as a rule nothing is lost
+
+        before = before._replace(switches=remains.switches(numbers(profile), profile.current))
     switches = [*before.switches, [number, time.time(), verb]][-_REMEMBERED_SWITCHES:]
     record = {
         "format": FORMAT,
-        "order": numbers_then,
+        "order": pushed(before.numbers, number) if after is None else after,
         "held": hold,
         "before": before.numbers,
         "held_before": before.held,
@@ -275,72 +275,10 @@ def tell(profile: Profile, number: int) -> None:
         notice.write(profile.layout, profile.file(number, "registry"))
 
 
-def is_told(layout: Layout, *, with_failures: bool = True) -> bool:
-    """Tell whether `registry.json` says what is current, for the base that it is about.
-
-    Unless `with_failures`, it must not tell of a build that failed since: one has succeeded.
-    """
-    said = notice.read(layout)
-    if said is None:
-        return not os.path.isdir(join(layout.profiles, DEFAULT))
-    is_sound = with_failures or not said.has_failed
-    return is_sound and said.generation == current(Profile(layout, DEFAULT, said.base_key))
-
-
-def rollback_order(profile: Profile, to: int | None = None) -> list[int]:
-    """Return the order after a rollback: past bad generations and the set that is left, or back to `to`.
-
-    Its last is the target. Raise `ProfileError` when there is nothing to go back to.
-    """
-    numbers_then = order(profile).numbers
-    if to is not None:
-        read(profile, to)
-        at = _last_index(numbers_then, to)
-        return numbers_then[: at + 1] if at is not None else _pushed(numbers_then, to)
-    rest = numbers_then[:-1]
-    left = read(profile, numbers_then[-1]).digest if rest else ""
-    while rest and _is_passed(read(profile, rest[-1]), left):
-        rest = rest[:-1]
-    if not rest:
-        raise ProfileError(
-            f"the profile `{profile.name}` has no earlier generation to roll back to", hint="see `vpm-env history`"
-        )
-    return rest
-
-
-def _is_passed(generation: Generation, left: str) -> bool:
-    """Tell whether a rollback goes past a generation: a bad one, or one that is the very set that is left."""
-    return generation.state == "bad" or generation.digest == left
-
-
-def rollback_target(profile: Profile) -> int | None:
-    """Return the generation that a rollback would make current, if there is one."""
-    try:
-        return rollback_order(profile)[-1]
-    except ProfileError:
-        return None
-
-
-def mark(profile: Profile, number: int, *, state: str, why: str = "", judged: str = "") -> None:
-    """Set a generation's state, and that of all others that are the same set."""
-    digest = read(profile, number).digest
-    for generation in generations(profile):
-        if generation.digest == digest:
-            rewrite(profile, generation._replace(state=state, why=why, judged=judged))
-
-
 def is_on_disk(profile: Profile, generation: Generation) -> bool:
     """Tell whether a generation's overlay is there and finished, and other homes' packages in it are too."""
-    return isfile(_seal(profile, generation)) and not lost_packages(profile, generation)
-
-
-def is_sound(profile: Profile, generation: Generation) -> bool:
-    """Tell whether a generation's overlay is on disk, and says of itself what it was made to say."""
-    try:
-        with open(_seal(profile, generation), encoding="utf-8") as stream:
-            return is_sealed(json.load(stream)) and not lost_packages(profile, generation)
-    except (OSError, ValueError):
-        return False
+    seal = join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json")
+    return isfile(seal) and not lost_packages(profile, generation)
 
 
 def lost_packages(profile: Profile, generation: Generation) -> list[str]:
@@ -350,35 +288,13 @@ def lost_packages(profile: Profile, generation: Generation) -> list[str]:
 
 
 def all_profiles(layout: Layout) -> Iterator[Profile]:
-    """Name every profile for every base."""
+    """Name every profile for every base; what else lies there is not ours."""
     for name in fs.names_in(layout.profiles):
         for base_key in fs.names_in(join(layout.profiles, name)):
-            yield Profile(layout=layout, name=name, base_key=base_key)
+            if len(base_key) == _KEY_DIGITS and _HEX.issuperset(base_key):
+                yield Profile(layout=layout, name=name, base_key=base_key)
 
 
-def _seal(profile: Profile, generation: Generation) -> str:
-    return join(profile.layout.overlay(profile.base_key, generation.digest), "overlay.json")
-
-
-def _point(profile: Profile, number: int, digest: str) -> None:
-    target = os.path.relpath(profile.layout.overlay(profile.base_key, digest), join(profile.path, "generations"))
-    if fs.target_of(profile.pointer(number)) != target:
-        fs.replace_symlink(profile.pointer(number), target)
-
-
-def _pushed(numbers_then: list[int], number: int) -> list[int]:
+def pushed(numbers_then: list[int], number: int) -> list[int]:
+    """Return an order with a generation on top."""
     return numbers_then if numbers_then[-1:] == [number] else [*numbers_then, number]
-
-
-def _last_index(numbers_then: list[int], number: int) -> int | None:
-    return next((at for at in range(len(numbers_then) - 1, -1, -1) if numbers_then[at] == number), None)
-
-
-def _read_order(profile: Profile) -> dict[str, Any]:
-    empty: dict[str, Any] = {"order": [], "held": False, "before": [], "held_before": False, "switches": []}
-    try:
-        with open(join(profile.path, "order.json"), encoding="utf-8") as stream:
-            record = json.load(stream)
-        return record if is_sealed(record) else empty
-    except (OSError, ValueError, TypeError):
-        return empty

@@ -4,49 +4,102 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 from os.path import isdir, isfile, islink, join, lexists
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, notice, overlay, process, protocol, registry
+from envbuilder import fs, notice, overlay, process, protocol, registry, remains
 from envbuilder import profile as profiles
-from envbuilder.digest import sealed, sha256_bytes
+from envbuilder.digest import read_bytes, sealed, sha256_bytes
 from envbuilder.errors import ProfileError, VpmError
-from envbuilder.mending import manifests_known
+from envbuilder.mending import NoLongerWrong
 from envbuilder.pipeline import rebuild
-from envbuilder.profile import STATES, Generation
-from envbuilder.profile_damage import CURRENT, KEPT, ORDER, POINTER, RECORD, REGISTRY, read_order, sound_record
+from envbuilder.profile import STATES, Generation, read_order
+from envbuilder.profile_damage import (
+    CURRENT,
+    FOLDER,
+    KEPT,
+    ORDER,
+    POINTER,
+    RECORD,
+    REGISTRY,
+    kept_digest,
+    look,
+    sound_record,
+)
+from envbuilder.recollection import digests_of, manifest_of, recipe_of, recipes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from envbuilder.damage import Wrong
+    from envbuilder.manifest import Manifest
     from envbuilder.mending import Mending
     from envbuilder.profile import Profile
 
 _TURNS = (RECORD, CURRENT, ORDER, POINTER, REGISTRY)
+_REASON = "verify --repair"
+_UNKNOWN, _CHOOSE = "no record says which generation was current", "`vpm-env switch N` makes one current"
 
 
 def mend_kept(mending: Mending, wrong: Sequence[Wrong]) -> None:
     """Put the kept configs and locks back: packages are had by them."""
     for entry in (entry for entry in wrong if entry.cure == KEPT):
         profile, (number, suffix) = entry.at
-        with mending.attempt(entry, f"`{number}.{suffix}` is as it was kept"), _locked(mending, profile):
+        with mending.attempt(entry, f"`{number}.{suffix}` is as it was kept"), _locked(mending, entry):
             _keep_again(mending, profile, number, suffix)
 
 
 def mend(mending: Mending, wrong: Sequence[Wrong]) -> None:
-    """Mend records, then what rests on them."""
-    for entry in sorted(wrong, key=lambda entry: _TURNS.index(entry.cure) if entry.cure in _TURNS else -1):
+    """Mend what the rest lies in, then records, then what rests on them."""
+    folders = [entry for entry in wrong if entry.cure == FOLDER]
+    for entry in folders:
+        _mend_folder(mending, entry)
+    found = [other for entry in folders for other in look(entry.at[0]).wrong]
+    for entry in sorted((*wrong, *found), key=_turn):
         if entry.cure in _CURES:
-            profile, at = entry.at
-            what, cure = _CURES[entry.cure]
-            with mending.attempt(entry, what.format(at)), _locked(mending, profile):
-                cure(mending, profile, at)
+            _mend_one(mending, entry)
     protocol.reached("repair", "restored")
 
 
-def _locked(mending: Mending, profile: Profile) -> Any:
-    return profiles.locked(profile, wait=mending.env.lock_wait, on_wait=mending.report.waiting)
+def _turn(entry: Wrong) -> int:
+    return _TURNS.index(entry.cure) if entry.cure in _TURNS else -1
+
+
+def _mend_one(mending: Mending, entry: Wrong) -> None:
+    profile, at = entry.at
+    what, cure = _CURES[entry.cure]
+    if entry.cure == RECORD and _can_be_forgotten(mending, profile, at):
+        what, cure = "nothing says any more what generation {} was; it is forgotten", _forget
+    elif entry.cure == RECORD and _what_is_left(profile, at) is None:
+        what += "; whether it was good, bad or to be kept is not known any more"
+    with mending.attempt(entry, what.format(at)), _locked(mending, entry):
+        cure(mending, profile, at)
+
+
+def _mend_folder(mending: Mending, entry: Wrong) -> None:
+    """Make a profile's folder again with what was current, if something says what that was; the rest is lost."""
+    profile, path = entry.at
+    what = f"`{path}` is a folder again; of its generations only the current one is known"
+    with mending.attempt(entry, what), _locked(mending, entry):
+        number = next((number for number in _told(profile) if _manifest(mending, profile, number)), None)
+        if number is None:
+            raise ProfileError(f"nothing says what was in `{path}`; if you delete it, `vpm-env build` makes a set")
+        mending.throw(path)
+        fs.make_dirs(join(profile.path, "generations"))
+        _record(mending, profile, number)
+        if not lexists(profile.current):
+            fs.replace_symlink(profile.current, f"generations/{number}")
+
+
+@contextmanager
+def _locked(mending: Mending, entry: Wrong) -> Iterator[None]:
+    """Hold a profile's lock; raise `NoLongerWrong` where nothing is wrong any more: somebody had the lock meanwhile."""
+    profile: Profile = entry.at[0]
+    with profiles.locked(profile, wait=mending.env.lock_wait, on_wait=mending.report.waiting):
+        if (entry.cure, entry.at) not in [(other.cure, other.at) for other in look(profile).wrong]:
+            raise NoLongerWrong
+        yield
 
 
 def _keep_again(mending: Mending, profile: Profile, number: int, suffix: str) -> None:
@@ -68,64 +121,73 @@ def _copies(mending: Mending, record: Generation, suffix: str) -> Iterator[bytes
     for profile in profiles.all_profiles(mending.layout):
         paths += [profile.file(number, suffix) for number in profiles.numbers(profile)]
     for path in filter(isfile, paths):
-        with open(path, "rb") as stream:
-            content = stream.read()
+        try:
+            content = read_bytes(path)
+        except (OSError, ValueError):
+            continue
         yield content
         if suffix == "plugins.yaml":
             yield process.without_credentials(content.decode("utf-8-sig", "replace")).encode()
     if suffix == "plugins.yaml":
-        for known in manifests_known(mending.layout):
+        for known in recipes(mending.layout):
             yield str(known.get("config", "")).encode()
 
 
 def _record(mending: Mending, profile: Profile, number: int) -> None:
     """Write a record again, of what its overlay says; what only the record said is taken from what is left of it."""
-    digest = os.path.basename(fs.target_of(profile.pointer(number)))
-    manifest = overlay.get(mending.layout, profile.base_key, digest)
+    manifest = _manifest(mending, profile, number)
     if manifest is None:
-        raise ProfileError(f"generation {number} has no overlay that says what it was")
-    left = _what_is_left(profile, number)
-    known = next((each for each in manifests_known(mending.layout) if _is_of(each, digest)), {})
-    kept = {suffix: _digest(profile.file(number, suffix)) for suffix in ("plugins.yaml", "pylock.toml")}
-    path = profile.file(number, "json")
-    if isdir(path) and not islink(path):
-        mending.throw(path)
-    generation = Generation(
-        number=number,
-        digest=digest,
-        base_key=profile.base_key,
-        created=left.created if left else time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
-        state=left.state if left and left.state in STATES else "untried",
-        keep=bool(left and left.keep),
-        config=left.config if left else str(_known_inputs(known).get("config_file", "")),
-        base=manifest.base,
-        inputs=left.inputs if left else {**_NO_INPUTS, **_known_inputs(known)},
-        packages=[[each.name, each.version, each.plugin, each.editable] for each in manifest.members],
-        left_out=manifest.left_out,
-        reason=left.reason if left else "verify --repair",
-        why=left.why if left else "",
-        judged=left.judged if left else "",
+        hint = "`vpm-env build` or `vpm-env switch N` makes another one current"
+        raise ProfileError(f"nothing says any more what generation {number} was", hint=hint)
+    left, recipe = _what_is_left(profile, number), recipe_of(mending.layout, profile.base_key, manifest.digest)
+    inputs = recipe[0]["inputs"] if recipe else {}
+    found = remains.fields(manifest.digest, manifest, made=_made(profile, number))
+    kept = {suffix: kept_digest(profile.file(number, suffix)) for suffix in ("plugins.yaml", "pylock.toml")}
+    made = Generation(number=number, base_key=profile.base_key, reason=_REASON, **found)._replace(
+        inputs={**found["inputs"], **inputs},
+        config=str(inputs.get("config_file", "")),
         kept={suffix: digest for suffix, digest in kept.items() if digest},
     )
-    profiles.rewrite(profile, generation)
+    if left:
+        own = ("created", "keep", "config", "inputs", "reason", "why", "judged")
+        state = left.state if left.state in STATES else "untried"
+        made = made._replace(state=state, **{name: getattr(left, name) for name in own})
+    path = profile.file(number, "json")
+    fs.make_dirs(os.path.dirname(path))
+    if isdir(path) and not islink(path):
+        mending.throw(path)
+    profiles.rewrite(profile, made)
+    if not lexists(profile.pointer(number)) and profiles.is_on_disk(profile, made):
+        profiles.point(profile, made)
 
 
-_NO_INPUTS: dict[str, Any] = {
-    **dict.fromkeys(("config_sha256", "config_digest", "base_digest", "lock_file", "lock_sha256"), ""),
-    "plugins": {},
-    "local_sources": {},
-}
-"""What a record says whose inputs nobody remembers: the next build finds them changed, and looks at everything."""
+def _manifest(mending: Mending, profile: Profile, number: int) -> Manifest | None:
+    """Return what a generation was, by its overlay, the cache, or its lock."""
+    digests = digests_of(profile, number)
+    overlays = (overlay.get(mending.layout, profile.base_key, digest) for digest in digests)
+    remembered = (manifest_of(mending, profile.base_key, digest) for digest in digests)
+    return next(filter(None, (*overlays, *remembered)), None)
 
 
-def _known_inputs(known: dict[str, object]) -> dict[str, Any]:
-    inputs = known.get("inputs")
-    return dict(inputs) if isinstance(inputs, dict) else {}
+def _made(profile: Profile, number: int) -> float:
+    """Return about when a generation was made: when what is kept of it was written."""
+    paths = (profile.file(number, "pylock.toml"), profile.pointer(number))
+    return min((os.lstat(path).st_mtime for path in paths if lexists(path)), default=time.time())
 
 
-def _is_of(known: dict[str, object], digest: str) -> bool:
-    manifest = known.get("manifest")
-    return isinstance(manifest, dict) and manifest.get("digest") == digest
+def _can_be_forgotten(mending: Mending, profile: Profile, number: int) -> bool:
+    """Tell whether nothing says what a generation was that is not current."""
+    return number != profiles.current(profile) and _manifest(mending, profile, number) is None
+
+
+def _forget(mending: Mending, profile: Profile, number: int) -> None:
+    """Take a generation out of the order, and what is left of its record and its pointer away."""
+    record = read_order(profile)
+    if {number} & {*record.get("order", ()), *record.get("before", ())}:
+        kept = {name: [each for each in record[name] if each != number] for name in ("order", "before")}
+        fs.write_json(join(profile.path, "order.json"), sealed({**record, **kept}))
+    for path in (profile.file(number, "json"), profile.pointer(number)):
+        mending.throw(path)
 
 
 def _what_is_left(profile: Profile, number: int) -> Generation | None:
@@ -138,23 +200,17 @@ def _what_is_left(profile: Profile, number: int) -> Generation | None:
     return found if all(isinstance(text, str) for text in texts) and isinstance(found.inputs, dict) else None
 
 
-def _digest(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return sha256_bytes(stream.read())
-    except OSError:
-        return ""
-
-
 def _current(mending: Mending, profile: Profile, _: object) -> None:
     known = profiles.numbers(profile)
     candidates = [*read_order(profile).get("order", [])[-1:], *_told(profile)]
     number = next((number for number in candidates if number in known), None)
     if number is None:
-        raise ProfileError("no record says which generation was current", hint="`vpm-env switch N` makes one current")
+        raise ProfileError(_UNKNOWN, hint=_CHOOSE)
     if lexists(profile.current) and not islink(profile.current):
         mending.throw(profile.current)
     fs.replace_symlink(profile.current, f"generations/{number}")
+    if not read_order(profile):
+        _order(mending, profile, None)
 
 
 def _told(profile: Profile) -> list[int]:
@@ -164,22 +220,22 @@ def _told(profile: Profile) -> list[int]:
 
 
 def _order(mending: Mending, profile: Profile, _: object) -> None:
-    """Write the order again: what was current when is lost, so earlier generations come before, by their numbers."""
+    """Write the order again: what was current when is lost, so earlier generations come before, by their numbers.
+
+    An undo stays one, and gc takes every set that is there for one that was current lately.
+    """
     number = profiles.current(profile)
     path = join(profile.path, "order.json")
     if isdir(path) and not islink(path):
         mending.throw(path)
     if number is None:
-        fs.remove(path)
-        return
-    earlier = [each for each in profiles.numbers(profile) if each < number and _is_no_failure(profile, each)]
-    record = {"format": profiles.FORMAT, "order": [*earlier, number], "held": False}
-    fs.write_json(path, sealed({**record, "before": [], "held_before": False, "switches": []}))
-
-
-def _is_no_failure(profile: Profile, number: int) -> bool:
-    record = sound_record(profile, number)
-    return record is not None and record.state != "bad"
+        raise ProfileError(_UNKNOWN, hint=_CHOOSE)
+    known = {each: sound_record(profile, each) for each in profiles.numbers(profile)}
+    earlier = [each for each, record in known.items() if each < number and record and record.state != "bad"]
+    there = [each for each, record in known.items() if record and profiles.is_on_disk(profile, record)]
+    record = {"format": profiles.FORMAT, "order": [*earlier, number], "held": number != max(known, default=number)}
+    switches = remains.switches(there, profile.current)
+    fs.write_json(path, sealed({**record, "before": [], "held_before": False, "switches": switches}))
 
 
 def _pointer(mending: Mending, profile: Profile, number: int) -> None:

@@ -11,7 +11,7 @@ import json
 from os.path import dirname, join
 
 from envbuilder import __version__, fs
-from envbuilder.digest import is_sealed, sealed, sha256_of
+from envbuilder.digest import read_sealed, sealed, sha256_of
 from envbuilder.manifest import Manifest
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.unchanged import same_inputs
@@ -53,9 +53,8 @@ def keep(found: Scope, seen: Seen, recipe: Recipe) -> None:
 def find(found: Scope, seen: Seen) -> Recipe | None:
     """Return how the set was made, if it would be made so again."""
     try:
-        with open(_path(found, seen), encoding="utf-8") as stream:
-            record: dict[str, Any] = json.load(stream)
-        if not is_sealed(record) or record["for"] != _purpose(found, seen):
+        record = read_sealed(_path(found, seen))
+        if record["for"] != _purpose(found, seen):
             return None
         recipe = Recipe(
             manifest=Manifest.from_dict(record["manifest"]),

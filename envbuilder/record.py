@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 SHOWN_PROBLEMS = 20
+DAMAGED = "its files are not the ones it was published with; delete uv's cache, or tell its author"
+HARMFUL = "no sound tool makes such a package: do not use this release, and tell its author"
+"""Hints: for what a cache or a disk may have done, and for what somebody has made."""
 UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -116,6 +119,8 @@ def _hash_holds(path: str, said: str) -> bool:
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
+    if value.lower() == digest.hexdigest():  # some builders spell it so, and installers never look
+        return True
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == value.rstrip("=")
 
 
@@ -124,7 +129,7 @@ def _shown(path: str) -> str:
     return f"`{inner}`" if inner.isprintable() else repr(inner)
 
 
-def refuse(package: str, problems: list[str]) -> None:
+def refuse(package: str, problems: list[str], *, hint: str = DAMAGED) -> None:
     """Raise `PackageError` if there are problems: the first ones, for a hostile archive may have a million."""
     if len(problems) > SHOWN_PROBLEMS:
         problems = [*problems[:SHOWN_PROBLEMS], f"and {len(problems) - SHOWN_PROBLEMS} more"]
@@ -132,5 +137,5 @@ def refuse(package: str, problems: list[str]) -> None:
         raise PackageError(
             package=package,
             problems=tuple(problems),
-            hint="its files are not the ones it was published with; delete uv's cache, or tell its author",
+            hint=hint,
         )

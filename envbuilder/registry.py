@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 from contextlib import contextmanager
-from os.path import join, lexists
+from os.path import isdir, join, lexists
 
 from envbuilder import fs, notice, overlay
 from envbuilder import profile as profiles
-from envbuilder.digest import sha256_bytes
+from envbuilder.digest import read, sha256_bytes
 from envbuilder.engines import SCRIPT_GROUPS
-from envbuilder.errors import VpmError
+from envbuilder.errors import ProfileError, VpmError
 from envbuilder.profile import DEFAULT, Profile
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -73,8 +73,7 @@ def failures(profile: Profile) -> dict[str, str]:
     if profile.name != DEFAULT or said is None or not said.has_failed or said.base_key != profile.base_key:
         return {}
     try:
-        with open(profile.layout.registry, encoding="utf-8") as stream:
-            rows = json.load(stream)["plugins"].values()
+        rows = read(profile.layout.registry)["plugins"].values()
         return {row["name"]: row["error"] for row in rows if "error" in row}
     except (OSError, ValueError, KeyError):
         return {}
@@ -98,8 +97,13 @@ def keep(profile: Profile, generation: Generation, manifest: Manifest | None) ->
 
 
 def renew(layout: Layout) -> str:
-    """Make `registry.json` again, of the base that switched last; return what is to be told of that, "" for nothing."""
+    """Make `registry.json` again, of the base that switched last; return what is to be told of that, "" for nothing.
+
+    Where `current` is lost it stays: it says what that was.
+    """
     try:
+        if _says_what_is_lost(layout):
+            return ""
         profile = _last_switched(layout)
         number = profiles.current(profile) if profile else None
         if profile is None or number is None:
@@ -130,8 +134,7 @@ def _note_failures(profile: Profile, config: Config, failures: dict[str, str]) -
     if not failures:
         return
     try:
-        number = profiles.current(profile)
-        generation = None if number is None else profiles.read(profile, number)
+        generation = profiles.serving(profile)
         manifest = overlay.get(profile.layout, profile.base_key, generation.digest) if generation else None
         rows = _rows(profile, generation, manifest) if generation else {}
         for name, (source, package, _) in wanted(config).items():
@@ -205,8 +208,11 @@ def _locked(profile: Profile, generation: Generation) -> dict[str, list[Any]]:
 
 
 def _last_switched(layout: Layout) -> Profile | None:
-    known = [Profile(layout, DEFAULT, base_key) for base_key in fs.names_in(join(layout.profiles, DEFAULT))]
-    switched = [profile for profile in known if profiles.current(profile) is not None]
+    """Return whose set became current last, if any; raise `ProfileError` where a profile cannot be looked into."""
+    if lexists(folder := join(layout.profiles, DEFAULT)) and not isdir(folder):
+        raise ProfileError(f"`{folder}` is no folder", hint=profiles.REPAIR)
+    known = [profile for profile in profiles.all_profiles(layout) if profile.name == DEFAULT]
+    switched = [profile for profile in known if profiles.numbers(profile) and profiles.current(profile) is not None]
     return max(switched, key=_moment, default=None)
 
 
@@ -214,6 +220,14 @@ def _moment(profile: Profile) -> float:
     """Return when a profile switched last; when its `current` was made, where its order is lost."""
     switches = profiles.order(profile).switches
     return float(switches[-1][1]) if switches else os.lstat(profile.current).st_mtime
+
+
+def _says_what_is_lost(layout: Layout) -> bool:
+    said = notice.read(layout)
+    if said is None or said.generation is None:
+        return False
+    profile = Profile(layout, DEFAULT, said.base_key)
+    return profiles.current(profile) is None and said.generation in profiles.numbers(profile)
 
 
 def _forget(layout: Layout) -> str:

@@ -9,7 +9,7 @@ from os.path import join
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from envbuilder import fs, gc, notice, overlay, protocol, startup, trash
+from envbuilder import disposal, fs, gc, notice, overlay, protocol, startup, trash
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.belongings import belongings, is_home
@@ -70,8 +70,10 @@ def _take_away(layout: Layout, ours: list[str]) -> None:
     for folder in (layout.overlays, layout.sources, layout.store, layout.cache):
         _throw(layout, ours, folder)
     protocol.reached("uninstall", "thrown")
-    for path in (*(path for path in ours if path != layout.format), *trash.entries(layout)):
-        fs.remove_tree(path, within=layout.home)
+    rest = [*(path for path in ours if path != layout.format), *trash.entries(layout)]
+    if rest:
+        fs.make_dirs(layout.trash)
+        trash.delete(layout, *rest, gone_from=layout.trash)
     fs.remove_empty_dir(layout.trash)
     protocol.reached("uninstall", "removed")
     fs.remove(layout.format)
@@ -87,7 +89,7 @@ def _throw(layout: Layout, ours: list[str], folder: str) -> None:
 
 def _require_unused(layout: Layout) -> None:
     for base_key, digest in overlay.all_overlays(layout):
-        if overlay.is_leased(layout, base_key, digest):
+        if disposal.is_leased(layout, base_key, digest):
             raise HomeError(
                 home=layout.home,
                 reason=f"is in use: a process imports from the overlay {digest[:12]}",

@@ -7,7 +7,6 @@ in between, the same call again finds less to do.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from os.path import isdir, islink
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from envbuilder import (
     verification,
 )
 from envbuilder.mending import Mended, Mending
-from envbuilder.paths import FORMAT, Layout
+from envbuilder.paths import FORMAT
 from envbuilder.scope import make_home
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from envbuilder.base import Base
     from envbuilder.damage import Wrong
-    from envbuilder.paths import Environment
+    from envbuilder.paths import Environment, Layout
     from envbuilder.report import Reporter
     from envbuilder.scope import Options
     from envbuilder.verification import Verified
@@ -115,17 +114,34 @@ def _mend_format(mending: Mending) -> None:
 
 def _mend_home(mending: Mending, wrong: list[Wrong]) -> None:
     for entry in wrong:
-        if entry.cure == home_damage.RIGHTS:
-            with mending.attempt(entry, f"{' '.join(entry.text.split(' ')[:3])} has its rights again"):
-                swapping.take_over(*entry.at)
-        elif entry.cure == home_damage.AWAY:
-            with mending.attempt(entry, f"{entry.text.partition('` ')[0].rstrip('`:')}` went to the trash"):
-                mending.throw(entry.at)
-        elif entry.cure == home_damage.NOTICE:
-            with mending.attempt(entry, "`registry.json` was written again"):
-                mending.throw(mending.layout.registry)
-                registry.renew(mending.layout)
+        if entry.cure not in _CURES:
+            mending.refuse(entry, entry.text)
+            continue
+        done, cure = _CURES[entry.cure]
+        with mending.attempt(entry, done(entry.text)):
+            cure(mending, entry)
     protocol.reached("repair", "dropped")
+
+
+def _take_over(_: Mending, entry: Wrong) -> None:
+    swapping.take_over(*entry.at)
+
+
+def _throw(mending: Mending, entry: Wrong) -> None:
+    mending.throw(entry.at)
+
+
+def _tell_again(mending: Mending, _: Wrong) -> None:
+    mending.throw(mending.layout.registry)
+    registry.renew(mending.layout)
+
+
+_CURES: dict[str, tuple[Callable[[str], str], Callable[[Mending, Wrong], None]]] = {
+    home_damage.RIGHTS: (lambda text: f"{' '.join(text.split(' ')[:3])} has its rights again", _take_over),
+    home_damage.AWAY: (lambda text: f"{text.partition('` ')[0].rstrip('`:')}` went to the trash", _throw),
+    home_damage.NOTICE: (lambda _: "`registry.json` was written again", _tell_again),
+}
+"""Cure → what is said of it, by what was wrong; and what it does."""
 
 
 def _mend_hook(mending: Mending, wrong: list[Wrong]) -> None:
@@ -139,17 +155,7 @@ def _mend_hook(mending: Mending, wrong: list[Wrong]) -> None:
         mending.refuse(entry, f"what it was made for cannot be read: {way}")
         return
     with mending.attempt(entry, "the hook was written again"):
-        startup.install(
-            base,
-            layout=Layout(home=hook.home),
-            profile=hook.profile,
-            command=(sys.executable, "-m", "envbuilder"),
-            trust_owner=hook.trust_owner,
-            trust_home=hook.trust_home,
-            auto=hook.auto,
-            rollback_after=hook.rollback_after,
-            good_after=hook.good_after,
-        )
+        startup.install_again(base, hook)
 
 
 def _of_what_is_left(mending: Mending, after: Verified) -> tuple[Mended, ...]:

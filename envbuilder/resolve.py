@@ -6,16 +6,15 @@ suit the base's own distributions, and a bound that one plugin ignores still bin
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, stubs
+from envbuilder import fs, stubs, unknown
 from envbuilder.answer import Answer, Question, Root, Unsolvable, ask, requirements_of, requirers
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_DISTRIBUTIONS
-from envbuilder.errors import Conflict, ResolutionError, SourceError
+from envbuilder.errors import Conflict, ResolutionError
 from envbuilder.inquiry import Inquiry, World, chain_to
 from envbuilder.lock import Lock, base_record
 from envbuilder.provided import package_of, provided_by
@@ -27,15 +26,11 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.config import Config, Plugin
     from envbuilder.lock import LockedPackage
+    from envbuilder.package import Package
     from envbuilder.provided import Built
     from envbuilder.report import Reporter
     from envbuilder.stubs import Stub
     from envbuilder.uv import Uv
-
-
-_UNREACHED = re.compile(
-    r"Failed to fetch: `?(?P<url>[^\s`]+)`?\n\s*(error sending request|HTTP status server error|.*timed out)"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +52,17 @@ class Case:
     def stub(self, name: str, version: str, requires: Iterable[str], ignore: Iterable[str]) -> Stub:
         """Write the stub of a plugin's package, the bounds that the plugin ignores taken off."""
         lines = stubs.without_bounds(requires, ignore)
-        return stubs.write_stub(self.folder, name=name, version=version, requires=lines)
+        return stubs.write_stub(self.folder, name=name, version=version, requires=lines, stands_for=self.followed)
+
+    @property
+    def direct(self) -> dict[str, Package]:
+        """Return the packages that others require by their URL, by requirement."""
+        return {key: package for key, (package, _) in self.built.items() if " @ " in key}
+
+    @property
+    def followed(self) -> dict[str, str]:
+        """Return the stubs that stand for them, requirement → path."""
+        return {key: stubs.path_of(self.folder, each.name, each.version) for key, each in self.direct.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +136,8 @@ def _first_question(
         if plugin.name in case.built:
             package = case.built[plugin.name][0]
             own[package.name] = case.stub(package.name, package.version, package.requires, plugin.ignore)
+    required = {each.name: each for each in case.direct.values() if each.name not in own}
+    own |= {name: case.stub(name, each.version, each.requires, ()) for name, each in required.items()}
     # uv knows no bound of one package to ignore, only of all; the second round puts the others' back.
     ignored = {name for plugin in case.plugins.values() if plugin.name not in case.built for name in plugin.ignore}
     question = Question(
@@ -145,6 +152,7 @@ def _first_question(
             for plugin in case.plugins.values()
             if isinstance(plugin.source, PyPI) and not plugin.build_isolation
         ),
+        direct=frozenset(required),
     )
     return question, own
 
@@ -192,7 +200,7 @@ def _ask(case: Case, solved: Solved, conflicts: tuple[Conflict, ...] = ()) -> So
     answer = ask(case.uv, solved.question, case.scratch)
     if not isinstance(answer, Unsolvable):
         return replace(solved, answer=answer)
-    if unreached := _unreached(answer.words, solved.question):
+    if unreached := unknown.unreached(answer.words, solved.question):
         raise unreached
     inquiry = Inquiry(
         uv=case.uv,
@@ -203,19 +211,6 @@ def _ask(case: Case, solved: Solved, conflicts: tuple[Conflict, ...] = ()) -> So
         scratch=case.scratch,
     )
     raise ResolutionError((*conflicts, *explain(inquiry, answer.words)), base=case.base.prefix)
-
-
-def _unreached(words: str, question: Question) -> SourceError | None:
-    """Return the error for an index that does not answer: smaller questions would wait for it as long, one by one."""
-    found = _UNREACHED.search(words)
-    if not found:
-        return None
-    own = [root.plugin for root in question.roots if root.index and found["url"].startswith(root.index.url)]
-    cause = words.splitlines()[-1].strip()
-    return SourceError(
-        tuple((name, f"`{found['url']}` does not answer: {cause}") for name in own or ["index"]),
-        hint="`vpm-env doctor` looks at each index; `--offline` makes do with what is there",
-    )
 
 
 def _with_base_roots(case: Case, solved: Solved, shadowing: frozenset[str]) -> Solved:
@@ -277,7 +272,7 @@ def _lock(config: Config, case: Case, solved: Solved, provided: dict[str, str]) 
     base, answer = case.base, solved.answer
     given = {package.name: locked for package, locked in case.built.values()}
     plugins = {case.package_of(plugin): plugin.name for plugin in case.plugins.values()}
-    packages = (*answer.packages, *({**given, **solved.taken}[name] for name in solved.own))
+    packages = (*answer.packages, *({**given, **solved.taken}[name] for name in solved.own if name in answer.versions))
     facts = {name: base.distributions[name].version for name in answer.versions if name in solved.question.facts}
     if base.engine.distribution and base.engine.distribution not in case.override:
         facts[base.engine.distribution] = base.engine_version

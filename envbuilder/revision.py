@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import gc, overlay, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
-from envbuilder.config import of_content
+from envbuilder.config import read_kept
 from envbuilder.errors import ProfileError, VpmError
 from envbuilder.ledger import occupied
 from envbuilder.switching import chosen, named
@@ -51,8 +51,8 @@ class Revision:
     def config(self, env: Environment) -> Config | None:
         """Parse the config that it was built from; None where that cannot be done any more."""
         try:
-            with open(self.profile.file(self.generation.number, "plugins.yaml"), "rb") as stream:
-                return of_content(stream.read(), file=self.generation.config, env=env)
+            kept = self.profile.file(self.generation.number, "plugins.yaml")
+            return read_kept(kept, file=self.generation.config, env=env)
         except (OSError, VpmError):
             return None
 
@@ -110,28 +110,20 @@ def own_paths(found: Revision) -> list[str]:
     if _is_shared(found):
         return [_pointer(found)]
     needed: set[str] = set()
-    for base_key, digest in gc.live_overlays(layout, ()):
+    for base_key, digest in gc.holders(layout, gc.Policy(), now=time.time()):
         manifest = overlay.get(layout, base_key, digest) if (base_key, digest) != own else None
         needed |= {member.key for member in manifest.members} if manifest else set()
     return _paths(found, found.keys - needed)
 
 
 def _current(profile: Profile) -> Generation:
-    number = profiles.current(profile)
-    return chosen(profile, None) if number is None else profiles.read(profile, number)
+    return profiles.serving(profile) or chosen(profile, None)
 
 
 def _is_shared(found: Revision) -> bool:
     """Tell whether another generation, of any profile, has the same overlay."""
-    mine = (found.profile, found.generation.number)
-    return any(
-        generation.digest == found.generation.digest
-        for profile in profiles.all_profiles(found.profile.layout)
-        for generation in profiles.generations(profile)
-        if profile.base_key == found.profile.base_key
-        and (profile, generation.number) != mine
-        and os.path.lexists(profile.pointer(generation.number))
-    )
+    own, mine = (found.profile.base_key, found.generation.digest), (found.profile, found.generation.number)
+    return bool(gc.holders(found.profile.layout, gc.Policy(), now=time.time()).get(own, set()) - {mine})
 
 
 def _paths(found: Revision, keys: Iterable[str]) -> list[str]:

@@ -5,12 +5,11 @@ Data: what `gc` spares, seen from the other end.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import gc, overlay, store
+from envbuilder import disposal, gc, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.errors import UsageError
 from envbuilder.ledger import Ledger
@@ -130,14 +129,12 @@ def _holders(
     for profile in profiles.all_profiles(layout):
         if profile.base_key != base_key:
             continue
-        reasons = gc.spared(profile, policy, now=now)
-        for generation in profiles.generations(profile):
-            if generation.digest == digest and os.path.lexists(profile.pointer(generation.number)):
-                name = f"generation {generation.number} of profile {profile.name}"
-                yield Holder(name, reasons.get(generation.number, ""))
+        for generation, why in gc.holding(profile, policy, now=now):
+            if generation.digest == digest:
+                yield Holder(f"generation {generation.number} of profile {profile.name}", why)
     uses = living.overlays.get((base_key, digest), ())
     yield from (Holder(f"process {use.pid}", use.how) for use in uses)
-    if not uses and overlay.is_leased(layout, base_key, digest):
+    if not uses and disposal.is_leased(layout, base_key, digest):
         yield Holder("a process", "holds its lease")
 
 

@@ -10,7 +10,7 @@ import os
 from os.path import abspath, dirname, expanduser, isdir, join
 
 from envbuilder import fs
-from envbuilder.digest import is_sealed, sealed, sha256_bytes, sha256_of
+from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_bytes, sha256_of
 from envbuilder.engines import ENGINES
 from envbuilder.errors import ConfigError, HomeError, Place, Problem, UsageError
 from envbuilder.interpreter import Interpreter, find_base, recall
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CHOOSING = (b"base", b"profile", b"engine", b"{", b"---")
 """How lines begin behind which a base, profile or engine may be chosen; those of a flow mapping may be anywhere."""
 
+_LONGEST_FORMAT = 64
+"""Bytes of a file that holds one number."""
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
@@ -210,9 +212,8 @@ def _choice(config_file: str | None, env: Environment, layout: Layout) -> Choice
 
 def _recalled(path: str, purpose: str) -> Choice | None:
     try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-        return Choice(*record["choice"]) if is_sealed(record) and record["for"] == purpose else None
+        record = read_sealed(path)
+        return Choice(*record["choice"]) if record["for"] == purpose else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -231,10 +232,34 @@ def _parsed(file: str, env: Environment, known: str, purpose: str, layout: Layou
     return choice
 
 
+def format_of(layout: Layout) -> int:
+    """Return which format a home has; raise `OSError`, or `ValueError` where its file does not say."""
+    text = read_bytes(layout.format, _LONGEST_FORMAT).strip()
+    if not text.isdigit():
+        raise ValueError("it holds no number")
+    return int(text)
+
+
+def require_format(layout: Layout, number: int) -> None:
+    """Raise `HomeError` for a format that is not this vpm-env's."""
+    if number > FORMAT:
+        reason, hint = (
+            f"has format {number}; this vpm-env knows up to {FORMAT}",
+            "upgrade vpm-env",
+        )
+    elif number < FORMAT:
+        reason, hint = (
+            f"has format {number}, which is older than {FORMAT}",
+            "use the vpm-env that made it",
+        )
+    else:
+        return
+    raise HomeError(home=layout.home, reason=reason, hint=f"{hint}, or name another home with `--home`")
+
+
 def _require_format(layout: Layout) -> None:
     try:
-        with open(layout.format, encoding="utf-8") as stream:
-            number = int(stream.read(32))
+        number = format_of(layout)
     except FileNotFoundError:
         from envbuilder.belongings import require_vacant  # no hot verb is without a home
 
@@ -242,9 +267,4 @@ def _require_format(layout: Layout) -> None:
         return
     except (OSError, ValueError) as error:
         raise HomeError(home=layout.home, reason=f"has an unreadable `format` file: {error}") from None
-    if number > FORMAT:
-        raise HomeError(
-            home=layout.home,
-            reason=f"has format {number}; this vpm-env knows up to {FORMAT}",
-            hint="upgrade vpm-env, or name another home with `--home`",
-        )
+    require_format(layout, number)

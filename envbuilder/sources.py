@@ -198,7 +198,8 @@ def _kept(name: str, vcs: dict[str, Any], subdirectory: str | None, errand: _Err
     same = (vcs["url"], vcs["requested-revision"], subdirectory)
     for package in errand.previous.packages:
         had = package.vcs or {}
-        if package.plugin == name and same == (had.get("url"), had.get("requested-revision"), had.get("subdirectory")):
+        has = (had.get("url"), had.get("requested-revision"), had.get("subdirectory"))
+        if (package.plugin or package.name) == name and same == has:
             return str(had["commit-id"])
     return None
 

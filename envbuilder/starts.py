@@ -15,7 +15,7 @@ from envbuilder.interpreter import watched
 from envbuilder.overlay import MANIFEST
 from envbuilder.paths import policy_files
 from envbuilder.tuples import TYPE_CHECKING
-from envbuilder.unchanged import look, unchanged
+from envbuilder.unchanged import look, prefixes_of, unchanged
 
 if TYPE_CHECKING:
     from envbuilder.profile import Generation
@@ -33,7 +33,7 @@ def note(found: Scope) -> None:
     base = watched(found.interpreter.python, seen.base["facts"])
     generations = dirname(seen.profile.file(newest.number, "json"))
     own = (seen.config_file, newest.inputs["lock_file"], seen.profile.current, generations, join(overlay, MANIFEST))
-    policies = policy_files(seen.base["facts"]["prefix"])
+    policies = policy_files(prefixes_of(seen))
     parts = [part for path in (*own, *base, *policies) for part in (path, seen_of(path))]
     if _settled(found) != first:
         return  # what changed meanwhile may have been looked at before or after that

@@ -7,6 +7,7 @@ the `.pth` goes first. Nothing is removed but what is as it was written.
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from os.path import abspath, dirname, exists, isfile, join
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,13 @@ from envbuilder import hook_files as files
 from envbuilder import hook_writing as writing
 from envbuilder.errors import BaseError, CommandFailed
 from envbuilder.hook_files import LINE, PTH, SINGLE_MODULES, Settings
-from envbuilder.paths import HOOK
+from envbuilder.paths import HOOK, Layout
 from envbuilder.report import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from envbuilder.base import Base
-    from envbuilder.paths import Layout
 
 GOOD_AFTER = 600.0
 """Seconds that a start lasts that has not failed, unless `hook install --good-after` says otherwise."""
@@ -118,6 +118,24 @@ def install(
         raise BaseError(f"the hook cannot be written into `{base.purelib}`: {error}") from None
     _require_running(base)
     return Installed(folder=base.purelib, files=tuple(join(base.purelib, name) for name in written))
+
+
+def install_again(base: Base, hook: HookStatus, *, home: str = "", profile: str = "") -> Installed:
+    """Write a hook again with all that it had, to call this vpm-env; `home` and `profile` stand in where it names none.
+
+    Raise `BaseError` where that must not be.
+    """
+    return install(
+        base,
+        layout=Layout(home=hook.home or home),
+        profile=hook.profile or profile,
+        command=(sys.executable, "-m", "envbuilder"),
+        trust_owner=hook.trust_owner,
+        trust_home=hook.trust_home,
+        auto=hook.auto,
+        rollback_after=hook.rollback_after,
+        good_after=hook.good_after,
+    )
 
 
 def show(

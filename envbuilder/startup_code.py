@@ -20,8 +20,6 @@ ALLOWED = "startup-code"
 
 _SITE_MODULES = frozenset({"sitecustomize", "usercustomize"})
 _HARMLESS = frozenset({"distutils-precedence.pth"})
-
-
 _SHOWN_LINES, _SHOWN_CHARACTERS = 5, 200
 
 
@@ -31,22 +29,28 @@ def unasked(subjects: Sequence[Subject], allowed: Collection[str]) -> Iterator[F
     `allowed` are names of packages that may have start-up files.
     """
     for subject in subjects:
-        for entry in sorted(subject.package.top_level):
-            if import_name(entry) in _SITE_MODULES:
-                yield _site_module(subject, import_name(entry))
-            elif _is_start_up_file(subject.package, entry):
-                allowing = _start_up_file if subject.name in allowed else _not_allowed
-                yield allowing(subject, entry, _text(subject.locate(entry)))
+        judged = _start_up_file if subject.name in allowed else _not_allowed
+        yield from (_site_module(subject, name) for name in _site_modules(subject.package))
+        for entry in _start_up_files(subject.package):
+            yield judged(subject, entry, _text(subject.locate(entry)))
+
+
+def never(package: Package) -> Iterator[str]:
+    """Say what of a package would run in every process, whatever the config says."""
+    for name in _site_modules(package):
+        yield f"its module `{name}` would run in every process; no config can allow it"
 
 
 def told(package: Package, lib: str) -> Iterator[str]:
-    """Say of a package, whose modules lie in `lib`, what of it Python would run at its start, with its text."""
-    for entry in sorted(package.top_level):
-        if import_name(entry) in _SITE_MODULES:
-            yield f"its module `{import_name(entry)}` would run in every process; no config can allow it"
-        elif _is_start_up_file(package, entry):
-            yield f"its start-up file `{entry}` would run in every process:"
-            yield from (f"  {line}" for line in _text(join(lib, entry)))
+    """Say of a package, whose modules lie in `lib`, what start-up files it has, with their text."""
+    for entry in _start_up_files(package):
+        yield f"its start-up file `{entry}` would run in every process:"
+        yield from (f"  {line}" for line in _text(join(lib, entry)))
+
+
+def without(name: str) -> str:
+    """Say what is left to do about a package with a module that no config can allow."""
+    return f"use a release of `{name}` that does without it"
 
 
 def way_forward(name: str) -> str:
@@ -54,8 +58,13 @@ def way_forward(name: str) -> str:
     return f"`startup_code: [{name}]` in the config lets them run, if you know what they do"
 
 
-def _is_start_up_file(package: Package, entry: str) -> bool:
-    return entry.lower().endswith((".pth", ".start")) and not _is_harmless(package, entry)
+def _site_modules(package: Package) -> list[str]:
+    return sorted(_SITE_MODULES & set(map(import_name, package.top_level)))
+
+
+def _start_up_files(package: Package) -> list[str]:
+    found = (entry for entry in package.top_level if entry.lower().endswith((".pth", ".start")))
+    return sorted(entry for entry in found if not _is_harmless(package, entry))
 
 
 def _text(path: str) -> tuple[str, ...]:

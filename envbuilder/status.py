@@ -16,6 +16,7 @@ from envbuilder.completed import completed
 from envbuilder.planning import counted
 from envbuilder.prospect import prospect
 from envbuilder.scope import profile_of
+from envbuilder.switching import rollback_target
 from envbuilder.unchanged import file_digest
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ def status(found: Scope) -> Status:
     """Find out what is the case; starts the base's interpreter once, writes nothing."""
     base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
     profile = profile_of(found, base)
-    number = profiles.current(profile)
-    current = profiles.read(profile, number) if number is not None else None
+    current = profiles.serving(profile)
     manifest = overlay.get(found.layout, base.key, current.digest) if current else None
     newest = profiles.newest(profile)
     hook = startup.inspect(base)
@@ -98,7 +98,7 @@ def status(found: Scope) -> Status:
         hook=hook.text,
         manifest=manifest,
         drift=drifted(manifest, base, current.number) if manifest and current else (),
-        rollback_target=profiles.rollback_target(profile),
+        rollback_target=rollback_target(profile),
         completed=completed(found.layout.overlay(base.key, current.digest)) if current else {},
         failed=_failed(profile, current),
         listing=listed_in(found.env, manifest, base, guarded=hook.installed) if manifest else None,

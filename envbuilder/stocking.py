@@ -15,9 +15,10 @@ from envbuilder import flocks, fs, protocol, store
 from envbuilder.errors import SeveralErrors, SourceError, SystemRefusal, VpmError
 from envbuilder.package import Package
 from envbuilder.paths import DEFAULT_WAIT
+from envbuilder.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from envbuilder.base import Base
     from envbuilder.config import Plugin
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
     from envbuilder.uv import Uv
 
     Result = Package | VpmError
+    Judge = Callable[[Sequence[Subject]], Mapping[str, VpmError]]
+    """Says of packages that were made which must not enter the store, name → why."""
 
 _WORKERS = 4
+
+
+def _none_refused(_: Sequence[Subject]) -> Mapping[str, VpmError]:
+    return {}
 
 
 def add_all(
@@ -42,13 +49,14 @@ def add_all(
     report: Reporter,
     not_isolated: frozenset[str] = frozenset(),
     startup_allowed: frozenset[str] = frozenset(),
+    judge: Judge = _none_refused,
     wait: float = DEFAULT_WAIT,
 ) -> dict[str, Package]:
     """Bring packages of an index into the store: name → package.
 
     `not_isolated` are names of packages whose sdist is built with what the base has, `startup_allowed` of those that
-    may have start-up files, `wait` is how many seconds to
-    wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
+    may have start-up files; `judge` is asked about those that are made, before they enter; `wait` is how many seconds
+    to wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
     only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
     """
     from envbuilder import orders  # a build that finds all its packages here makes none
@@ -65,7 +73,7 @@ def add_all(
         )
         for package in wanted
     ]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, judge=judge, wait=wait))
     for package, result in zip(wanted, made, strict=True):
         require(result, name=package.name, version=package.version)
     return {package.name: result for package, result in zip(wanted, made, strict=True)}
@@ -79,6 +87,7 @@ def add_all_built(
     uv: Uv,
     report: Reporter,
     startup_allowed: frozenset[str] = frozenset(),
+    judge: Judge = _none_refused,
     wait: float = DEFAULT_WAIT,
 ) -> dict[str, tuple[Package, LockedPackage]]:
     """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
@@ -88,14 +97,16 @@ def add_all_built(
     ordered = [
         orders.of_source(source, plugin, base=base, uv=uv, startup_allowed=startup_allowed) for source, plugin in wanted
     ]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, wait=wait))
+    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, judge=judge, wait=wait))
     return {
         plugin.name: (package, orders.entry(package, source, plugin))
         for (source, plugin), package in zip(wanted, made, strict=True)
     }
 
 
-def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, wait: float) -> list[Result]:
+def _have(
+    ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, judge: Judge, wait: float
+) -> list[Result]:
     """Have every package: recalled, or staged and published; an error in the place of one that cannot be had."""
     found: dict[str, Result] = {}
     _recall_into(found, ordered, base, layout)
@@ -110,7 +121,8 @@ def _have(ordered: Sequence[Order], *, base: Base, layout: Layout, report: Repor
                 held.enter_context(flocks.locked(lock, wait=wait, on_wait=report.waiting))
             # Whoever held a lock may have made what we want.
             _recall_into(found, wanted.values(), base, layout)
-            _make([wanted[digest] for digest in sorted(wanted.keys() - found.keys())], found, base, layout, report)
+            lacking = [wanted[digest] for digest in sorted(wanted.keys() - found.keys())]
+            found |= _make(lacking, base, layout, report, judge)
     return [found[order.digest] for order in ordered]
 
 
@@ -121,21 +133,37 @@ def _recall_into(found: dict[str, Result], ordered: Iterable[Order], base: Base,
             found[order.digest] = package
 
 
-def _make(ordered: list[Order], found: dict[str, Result], base: Base, layout: Layout, report: Reporter) -> None:
-    """Stage all, bring them to the disk at once, publish them one by one."""
+def _make(ordered: list[Order], base: Base, layout: Layout, report: Reporter, judge: Judge) -> dict[str, Result]:
+    """Stage all, bring them to the disk at once, publish one by one those that nothing speaks against."""
     if not ordered:
-        return
+        return {}
     with fs.staging(layout.tmp) as scratch:
-        staged = _stage_all(ordered, scratch, base, report)
+        made = _judged(_stage_all(ordered, scratch, base, report), ordered, scratch, judge)
         fs.sync_tree(scratch)
         protocol.reached("package", "synced")
         for order in ordered:
-            result = staged[order.digest]
-            found[order.digest] = result
+            result = made[order.digest]
             if isinstance(result, Package):
-                store.publish(join(scratch, order.digest[:32], "package"), result, order, layout)
+                store.publish(_staged(order, scratch), result, order, layout)
         fs.sync_dir(layout.store)
         protocol.reached("package", "durable")
+    return made
+
+
+def _judged(staged: dict[str, Result], ordered: list[Order], scratch: str, judge: Judge) -> dict[str, Result]:
+    """Put an error in the place of each package that must not enter; its tree goes with all that was staged."""
+    subjects = {
+        order.digest: Subject(package=result, lib=join(_staged(order, scratch), "lib"), plugin=order.plugin)
+        for order in ordered
+        if isinstance(result := staged[order.digest], Package)
+    }
+    refused = judge(tuple(subjects.values()))
+    return staged | {digest: refused[subject.name] for digest, subject in subjects.items() if subject.name in refused}
+
+
+def _staged(order: Order, scratch: str) -> str:
+    """Say where the tree of an order is made."""
+    return join(scratch, order.digest[:32], "package")
 
 
 def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:

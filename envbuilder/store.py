@@ -11,7 +11,7 @@ import re
 from os.path import exists, isdir, isfile, join, lexists
 
 from envbuilder import fs, inputs, protocol
-from envbuilder.digest import is_sealed, sealed, sha256_of
+from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_of
 from envbuilder.package import SHORT, Package
 from envbuilder.paths import Layout
 from envbuilder.tuples import TYPE_CHECKING
@@ -47,12 +47,11 @@ def known(
 def get(layout: Layout, key: str) -> Package | None:
     """Return the package of that key; None for one that is missing or whose manifest is damaged."""
     try:
-        with open(join(layout.package(key), MANIFEST), encoding="utf-8") as stream:
-            record = json.load(stream)
-        package = Package.from_dict(record, files=join(layout.package(key), FILES)) if is_sealed(record) else None
+        record = read_sealed(join(layout.package(key), MANIFEST))
+        package = Package.from_dict(record, files=join(layout.package(key), FILES))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return package if package and package.key == key else None
+    return package if package.key == key else None
 
 
 def get_all(layout: Layout, keys: Iterable[str], *, soabi: str) -> list[Package] | None:
@@ -156,8 +155,7 @@ def _borrow(digest: str, base: Base, layout: Layout, other: Layout) -> Package |
         discard(layout, [key])
     fs.replace_symlink(layout.package(key), other.package(key))
     _link_alias(key, layout)
-    with open(record, "rb") as stream:
-        fs.write_plain(join(layout.sources, f"{digest}.json"), stream.read())
+    fs.write_plain(join(layout.sources, f"{digest}.json"), read_bytes(record))
     return get(layout, key)
 
 
@@ -212,8 +210,6 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
 
 def _key_in(path: str) -> str | None:
     try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-        return str(record["key"]) if is_sealed(record) else None
+        return str(read_sealed(path)["key"])
     except (OSError, ValueError, KeyError):
         return None

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from envbuilder import fs
-from envbuilder.bounds import applies, parsed
-from envbuilder.names import normalized
+from envbuilder import direct, fs
+from envbuilder.bounds import applies, bare, is_one_line, marker_of, parsed
+from envbuilder.errors import PackageError
+from envbuilder.names import is_name, normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from envbuilder.report import Reporter
 
 _EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']|["']([^"']+)["']\s*==\s*extra\b""")
+NOT_FOLLOWED = "required-by-a-url-that-was-not-followed"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: vpm-env\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -48,16 +50,34 @@ class Stub:
         return Path(self.path).as_uri()
 
 
-def write_stub(folder: str, *, name: str, version: str, requires: Iterable[str]) -> Stub:
+def write_stub(
+    folder: str, *, name: str, version: str, requires: Iterable[str], stands_for: Mapping[str, str] | None = None
+) -> Stub:
     """Write one stub into `folder`, with all of `requires` and every extra that they name.
 
-    Raise `InvalidVersion` for a version that is not PEP 440's.
+    `stands_for` is requirement with a URL → path of the stub that stands for it, in `direct.key`'s words; a URL that no
+    stub stands for becomes a file that is not there: a resolver would ask it. Raise `InvalidVersion` for a version
+    that is not PEP 440's, `PackageError` for what would say more in a header than its line.
     """
-    spelled = str(Version(version))
     lines = tuple(line for line in requires if parsed(line))
-    path = join(folder, f"{name.replace('-', '_')}-{spelled}-py3-none-any.whl")
-    fs.write_plain(path, _wheel(name, spelled, lines))
-    return Stub(name=name, version=spelled, requires=lines, path=path)
+    stub = Stub(name=name, version=str(Version(version)), requires=lines, path=path_of(folder, name, version))
+    written = tuple(_without_url(line, folder, stands_for or {}) for line in lines)
+    fs.write_plain(stub.path, _wheel(name, stub.version, written))
+    return stub
+
+
+def path_of(folder: str, name: str, version: str) -> str:
+    """Name the file of a stub in `folder`; raise `InvalidVersion` for a version that is not PEP 440's."""
+    return join(folder, f"{name.replace('-', '_')}-{Version(version)}-py3-none-any.whl")
+
+
+def _without_url(line: str, folder: str, stands_for: Mapping[str, str]) -> str:
+    requirement = parsed(line) if "@" in line else None
+    if requirement is None or not requirement.url:
+        return line
+    nowhere = join(folder, NOT_FOLLOWED, f"{normalized(requirement.name).replace('-', '_')}-0-py3-none-any.whl")
+    url = Path(stands_for.get(direct.key(requirement.name, requirement.url), nowhere)).as_uri()
+    return f"{bare(requirement)} @ {url} {marker_of(line, requirement)}".rstrip()
 
 
 def write_stubs(folder: str, base: Base, overrides: frozenset[str], report: Reporter) -> dict[str, Stub]:
@@ -69,7 +89,7 @@ def write_stubs(folder: str, base: Base, overrides: frozenset[str], report: Repo
     """
     stubs = {}
     for name, dist in base.distributions.items():
-        if name in overrides:
+        if name in overrides or not is_name(name):  # nobody can require what has no name
             continue
         try:
             stubs[name] = write_stub(folder, name=name, version=dist.version, requires=_kept(dist, overrides))
@@ -114,9 +134,7 @@ def _without_bound(line: str, names: frozenset[str]) -> str:
     requirement = parsed(line)
     if requirement is None or normalized(requirement.name) not in names:
         return line
-    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    marker = f"; {requirement.marker}" if requirement.marker else ""
-    return f"{requirement.name}{extras}{marker}"
+    return f"{bare(requirement)}{marker_of(line, requirement)}"
 
 
 def _kept(dist: Distribution, overrides: frozenset[str]) -> list[str]:
@@ -132,8 +150,10 @@ def _wheel(name: str, version: str, requires: tuple[str, ...]) -> bytes:
     info = f"{name.replace('-', '_')}-{version}.dist-info"
     extras = {first or second for line in requires for first, second in _EXTRA.findall(line)}
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-    lines += [f"Provides-Extra: {extra}" for extra in sorted(extras)]
+    lines += [f"Provides-Extra: {extra}" for extra in sorted(extras) if is_name(extra)]
     lines += [f"Requires-Dist: {line}" for line in requires]
+    if wrong := [line for line in lines if not is_one_line(line)]:
+        raise PackageError(package=name, problems=tuple(f"its metadata would hold {line[:80]!r}" for line in wrong))
     files = {f"{info}/METADATA": ("\n".join(lines) + "\n").encode(), f"{info}/WHEEL": _WHEEL.encode()}
     record = "".join(f"{path},{_hash(content)},{len(content)}\n" for path, content in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from os.path import isfile
 from typing import TYPE_CHECKING, NamedTuple
 
-from envbuilder import flocks, fs, going, overlay, protocol, store, trash
+from envbuilder import disposal, flocks, fs, going, overlay, protocol, store, trash
 from envbuilder import profile as profiles
 from envbuilder.belongings import is_home
-from envbuilder.errors import Busy, NoLocks
+from envbuilder.errors import Busy, NoLocks, ProfileError
 from envbuilder.gc import Policy
 from envbuilder.going import Going
 from envbuilder.planning import counted, size_text
@@ -62,8 +62,8 @@ def collect(layout: Layout, policy: Policy, *, dry_run: bool, wait: float, on_wa
     """Collect what is not spared, or only say what that would be; waits for builds and switches to end.
 
     Everything goes to the trash first, under the lock; deleting it, which may take long, holds up nobody. Raise
-    `HomeError` for what is no home of ours, or has symlinks for folders, and `NoLocks` where nobody can tell what is
-    in use.
+    `HomeError` for what is no home of ours, or has symlinks for folders, `NoLocks` where nobody can tell what is in
+    use, and `ProfileError` where nobody can tell what is needed.
     """
     if not is_home(layout):
         return _swept(Going())
@@ -115,7 +115,7 @@ def make_room(layout: Layout, min_free: Amount, report: Reporter) -> None:
     except Busy as error:
         report.warn(f"{found}; nothing was collected, for {error.holder} is at work here")
         return
-    except NoLocks as error:
+    except (NoLocks, ProfileError) as error:
         report.warn(f"{found}; nothing was collected: {error.message}")
         return
     taken = f"{counted(len(swept.overlays), 'overlay')}, {counted(len(swept.packages), 'package')}"
@@ -129,10 +129,12 @@ def _throw_away(layout: Layout, chosen: Going, until: float) -> None:
     for path in chosen.leftovers:  # some lie in overlays that go themselves
         trash.throw(layout, path, f"leftover-{os.path.basename(path)}")
     protocol.reached("gc", "leftovers thrown")
+    for profile, generation in chosen.unpointed:
+        profiles.point(profile, generation)
     for gone in chosen.generations:
-        profiles.unpoint(gone.profile, gone.generation.number)
+        fs.remove(gone.profile.pointer(gone.generation.number))
     protocol.reached("gc", "unpointed")
-    taken = [entry for entry in chosen.overlays if not overlay.discard(layout, *entry, until=until)]
+    taken = [entry for entry in chosen.overlays if not disposal.discard(layout, *entry, until=until)]
     for entry in taken:  # by a process that began meanwhile: what it has stays, as a whole
         _leave(chosen, entry, members[entry])
     protocol.reached("gc", "overlays thrown")

@@ -94,6 +94,14 @@ class Modules:
             return None
         return self._missing_attribute(target, module, taken)
 
+    def is_dotted_attribute(self, target: Target) -> bool:
+        """Tell whether a module's name is rather that of something in a module: `package.Class`, without a colon.
+
+        Programs that read a group of their own by themselves have entry points of that form.
+        """
+        module, _, attribute = target.module.rpartition(".")
+        return bool(module) and not target.attributes and self.missing(Target(module, (attribute,))) is None
+
     def _missing_attribute(self, target: Target, module: Module, taken: Collection[Target]) -> Missing | None:
         source = _read(module.source)
         tree = None if _is_plainly_there(source, target.attributes) else _parsed(source)
@@ -257,19 +265,21 @@ def _bound(body: Iterable[ast.AST]) -> Iterator[str]:
             pending.extend(ast.iter_child_nodes(node))
 
 
-def _names(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, _SCOPES):
-        yield node.name
-    elif isinstance(node, ast.Import):
-        yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        yield from (alias.asname or alias.name for alias in node.names)
-    elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
-        yield node.name
-    elif isinstance(node, ast.Name) and (isinstance(node.ctx, ast.Store) or node.id in _OPENERS):
-        yield node.id
-    elif isinstance(node, ast.Attribute) and node.attr == "modules":
-        yield "globals"  # `sys.modules[__name__] = ...` swaps the module for another object
+def _names(node: ast.AST) -> list[str]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            return [node.name]
+        case ast.Import():
+            return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
+        case ast.ImportFrom():
+            return [alias.asname or alias.name for alias in node.names]
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+        case ast.Name() if isinstance(node.ctx, ast.Store) or node.id in _OPENERS:
+            return [node.id]
+        case ast.Attribute(attr="modules"):
+            return ["globals"]  # `sys.modules[__name__] = ...` swaps the module for another object
+    return []
 
 
 def _assigned_elsewhere(tree: ast.Module) -> frozenset[str]:

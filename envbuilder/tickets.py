@@ -16,6 +16,8 @@ from os.path import basename, dirname, join
 from envbuilder.tuples import NamedTuple
 
 _TICKET = re.compile(r"(?P<mode>[sx])-(?P<world>[0-9a-f]{12})-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{12}")
+FOLDER = ".tickets"
+"""Ends the name of the folder that a lock's tickets lie in."""
 _LONGEST = 3600.0
 """Seconds that a ticket of another machine or container counts: nobody here can tell whether its process lives."""
 _PAUSE = 0.05
@@ -56,7 +58,7 @@ def is_drawn(path: str) -> bool:
 
 
 def _folder(path: str) -> str:
-    return f"{path}.tickets"
+    return f"{path}{FOLDER}"
 
 
 def _tickets(folder: str) -> list[_Ticket]:

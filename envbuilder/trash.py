@@ -35,8 +35,21 @@ def throw(layout: Layout, path: str, label: str, *, until: float = 0.0) -> str:
             raise
         for manifest in _MANIFESTS:
             fs.remove(join(path, manifest))
-        fs.remove_tree(path, within=layout.home)
+        delete(layout, path, gone_from=path if os.path.isdir(path) else os.path.dirname(path))
     return entry
+
+
+def delete(layout: Layout, *paths: str, gone_from: str) -> None:
+    """Delete for good what lies in the trash, or what is nothing without the file that went from `gone_from`.
+
+    First the disk has to know that they went. Some file systems (ext4 with `data=writeback`) give the blocks of a
+    deleted file away before the deletion is in their journal: after a power cut, a package would be back under its
+    name with the content of somebody else's files.
+    """
+    if paths:
+        fs.sync_dir(gone_from)
+    for path in paths:
+        fs.remove_tree(path, within=layout.home)
 
 
 def entries(layout: Layout) -> list[str]:
@@ -58,8 +71,7 @@ def label_of(path: str) -> str:
 def empty(layout: Layout, now: float, *, wait: float, on_wait: Callable[[str, float], None] | None) -> None:
     """Delete for good what is due; holds up nobody but whoever else does the same."""
     with flocks.locked(join(layout.flocks, "trash"), wait=wait, on_wait=on_wait):
-        for path in due(layout, now):
-            fs.remove_tree(path, within=layout.home)
+        delete(layout, *due(layout, now), gone_from=layout.trash)
 
 
 def _until(name: str) -> int:

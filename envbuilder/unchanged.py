@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from errno import ENOENT, ENOTDIR
 from os.path import isdir, islink, join
-from stat import S_ISREG
 
 from envbuilder import profile as profiles
-from envbuilder.digest import sha256_bytes
+from envbuilder.digest import read_bytes, sha256_bytes
 from envbuilder.interpreter import recall
-from envbuilder.paths import HOOK, policy_files
+from envbuilder.paths import HOOK, policy_files, prefixes
 from envbuilder.profile import Generation, Profile
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from envbuilder.paths import Environment
@@ -109,14 +109,20 @@ def same_inputs(inputs: dict[str, Any], seen: Seen, env: Environment) -> bool:
         inputs["base_digest"] == seen.base["digest"]
         and inputs["config_sha256"] == seen.config_sha256
         and inputs["lock_sha256"] == file_digest(inputs["lock_file"])
-        and inputs.get("policies", "") == policies_seen(seen.base["facts"]["prefix"])
+        and inputs.get("policies", "") == policies_seen(prefixes_of(seen))
         and _same_sources(inputs["local_sources"], env)
     )
 
 
-def policies_seen(prefix: str) -> str:
+def prefixes_of(seen: Seen) -> tuple[str, ...]:
+    """Name the prefixes whose policies hold."""
+    facts = seen.base["facts"]
+    return prefixes(facts["prefix"], facts["base_prefix"], facts["path"])
+
+
+def policies_seen(places: Iterable[str]) -> str:
     """Say in short which policies hold on this machine and in a base, and whose they are; "" where there are none."""
-    return " ".join(filter(None, map(_policy_seen, policy_files(prefix))))
+    return " ".join(filter(None, map(_policy_seen, policy_files(places))))
 
 
 def _policy_seen(path: str) -> str:
@@ -130,15 +136,9 @@ def _policy_seen(path: str) -> str:
 def file_digest(path: str) -> str:
     """Digest a file's bytes; "" where there is no regular file, or one that is too large to be ours."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must hold nobody up
+        return sha256_bytes(read_bytes(path, _LONGEST))
     except (OSError, ValueError):
         return ""
-    try:
-        status = os.fstat(descriptor)
-        is_ours = S_ISREG(status.st_mode) and status.st_size <= _LONGEST
-        return sha256_bytes(os.read(descriptor, status.st_size + 1)) if is_ours else ""
-    finally:
-        os.close(descriptor)
 
 
 def _same_sources(recorded: dict[str, list[Any]], env: Environment) -> bool:

@@ -1,4 +1,7 @@
-"""A name that no index has: where it was looked for, and which known name is nearest. None is put in its place."""
+"""What no index has, and an index that does not answer: what can be said of it.
+
+Of a name that no index has: where it was looked for, and which known name is nearest. None is put in its place.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,22 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from envbuilder.config import PyPI
-from envbuilder.errors import Conflict, ResolutionError
+from envbuilder.errors import Conflict, ResolutionError, SourceError
 from envbuilder.origins import LINKS, origins
 from envbuilder.process import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from envbuilder.answer import Question
     from envbuilder.base import Base
     from envbuilder.config import Config
     from envbuilder.lock import Lock
     from envbuilder.paths import Environment
 
+_UNREACHED = re.compile(
+    r"Failed to fetch: `?(?P<url>[^\s`]+)`?\n\s*(error sending request|HTTP status server error|.*timed out)"
+)
 _NOT_FOUND = re.compile(r"\b(?P<name>[A-Za-z0-9._-]+)\s+was\s+not\s+found\s+in\s+the\s+(package\s+registry|provided)")
 
 
@@ -32,6 +39,19 @@ def told(
     places = _places(config, env)
     conflicts = tuple(_told(conflict, known, _of_plugin(conflict, asked) or places) for conflict in error.conflicts)
     return ResolutionError(conflicts, base=error.base)
+
+
+def unreached(words: str, question: Question) -> SourceError | None:
+    """Return the error for an index that does not answer: smaller questions would wait for it as long, one by one."""
+    found = _UNREACHED.search(words)
+    if not found:
+        return None
+    own = [root.plugin for root in question.roots if root.index and found["url"].startswith(root.index.url)]
+    cause = words.splitlines()[-1].strip()
+    return SourceError(
+        tuple((name, f"`{found['url']}` does not answer: {cause}") for name in own or ["index"]),
+        hint="`vpm-env doctor` looks at each index; `--offline` makes do with what is there",
+    )
 
 
 def _told(conflict: Conflict, known: Iterable[str], places: str) -> Conflict:

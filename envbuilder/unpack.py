@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import InvalidVersion, Version
 
 from envbuilder import compiled, fs
+from envbuilder.bounds import is_one_line
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
 from envbuilder.names import is_name, normalized
@@ -65,7 +66,7 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any], decl
     _clean(target, found.dist_info, entry_points)
     if declared:
         fs.copy_file(declared, join(target, "lib", found.dist_info, os.path.basename(declared)), mode=0o644)
-    requires = tuple(distribution.requires or ())
+    requires = _requires(distribution, package)
     return describe(target, found, entry_points=entry_points, requires=requires, source=source)
 
 
@@ -144,6 +145,15 @@ def _distribution(path: str) -> Distribution:
     from importlib.metadata import Distribution  # a build whose packages are all in the store does not pay for it
 
     return Distribution.at(path)
+
+
+def _requires(distribution: Distribution, package: str) -> tuple[str, ...]:
+    """Return the `Requires-Dist` lines; two readers of one that goes on below do not see the same in it."""
+    requires = tuple(distribution.requires or ())
+    if wrong := [line for line in requires if not is_one_line(line)]:
+        text = "its METADATA requires {!r}, which holds control characters or several lines"
+        raise PackageError(package=package, problems=tuple(text.format(line[:80]) for line in wrong[:8]))
+    return requires
 
 
 def _normalized(name: str) -> str:

@@ -212,14 +212,45 @@ def _is_private(name: str, value: str) -> bool:
 
 
 def _folders(env: Environment, layout: Layout) -> dict[str, str]:
-    """Choose uv's cache, the user's where it can be written, and a folder for temporary files."""
-    parent = env.get("XDG_CACHE_HOME") or (join(env.user_home, ".cache") if env.user_home else None)
-    wanted = env.get("UV_CACHE_DIR") or (join(parent, "uv") if parent else None)
-    wanted = abspath(expanduser(wanted)) if wanted else None
-    found = {"UV_CACHE_DIR": wanted if wanted and _writable(wanted) else join(layout.cache, "uv")}
+    """Choose uv's cache, the user's where it can be written and trusted, and a folder for temporary files."""
+    wanted = _cache(env)
+    is_fit = bool(wanted) and _writable(wanted) and not distrusted(env)
+    found = {"UV_CACHE_DIR": wanted if is_fit else join(layout.cache, "uv")}
     if not _writable(env.get("TMPDIR") or "/tmp"):  # noqa: S108 (where temporary files go unless told otherwise)
         found["TMPDIR"] = layout.tmp
     return found
+
+
+def _cache(env: Environment) -> str:
+    """Name the cache that the user's uv has; "" where nothing says where."""
+    parent = env.get("XDG_CACHE_HOME") or (join(env.user_home, ".cache") if env.user_home else None)
+    wanted = env.get("UV_CACHE_DIR") or (join(parent, "uv") if parent else None)
+    return abspath(expanduser(wanted)) if wanted else ""
+
+
+def distrusted(env: Environment) -> str:
+    """Say why the user's cache is not used; "" where it is.
+
+    uv takes from there what it unpacked once, and compares no hash again: who may write there, says what is installed.
+    """
+    cache = _cache(env)
+    if not cache or not isdir(cache) or not _writable(cache):
+        return ""
+    others = [path for path in (cache, *(join(cache, name) for name in fs.names_in(cache))) if _is_of_others(path)]
+    if not others:
+        return ""
+    why = "belongs to another user, or others may write to it"
+    return f"uv's cache `{cache}` is not used, but one in the home: `{others[0]}` {why}"
+
+
+def _is_of_others(path: str) -> bool:
+    """Tell whether a folder is neither root's nor this user's, or written to by others than a group made for that."""
+    status = os.stat(path) if isdir(path) else None
+    if status is None:
+        return False
+    is_for_group = status.st_gid in (0, status.st_uid) or bool(status.st_mode & 0o2000)
+    writable = 0o002 if is_for_group else 0o022
+    return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & writable)
 
 
 def _writable(path: str) -> bool:

@@ -54,10 +54,10 @@ def _takes_diff(parser: argparse.ArgumentParser) -> None:
 
 def _diff(call: Call) -> int:
     from envbuilder.comparison import compare
-    from envbuilder.profile import rollback_order
     from envbuilder.revision import revision
     from envbuilder.scope import profile_of, scope
     from envbuilder.set_views import show_difference
+    from envbuilder.switching import rollback_order
 
     profile = profile_of(scope(call.options, call.env))
     after = revision(profile, call.arguments.after)

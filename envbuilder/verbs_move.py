@@ -97,13 +97,13 @@ def _rebuild(found: Any, console: Console) -> Any:
 
 def _followed(verb: str, profile: Profile, done: Switched, call: Call) -> tuple[Ran, ...]:
     """Run the command that the newest generation wants run after a switch; the switch stands, whatever comes of it."""
-    from envbuilder.errors import ProfileError
-    from envbuilder.profile import newest
+    from envbuilder.profile import LOST, newest
 
-    try:
-        source = newest(profile)
-    except ProfileError as error:
-        call.console.warn(f"whether a command is to run now is not known: {error.message}")
+    source = newest(profile)
+    if source and source.reason == LOST:
+        call.console.warn(
+            f"whether a command is to run now is not known: the record of generation {source.number} cannot be read"
+        )
         return ()
     before = done.before.number if done.before else None
     if source is None or "on_switch" not in source.inputs or before == done.generation.number:
@@ -118,12 +118,14 @@ def _show_switched(verb: str, done: Switched, ran: tuple[Ran, ...], as_json: boo
     before = done.before.number if done.before else None
     if as_json:
         record = {"generation": done.generation.number, "digest": done.generation.digest, "before": before}
-        told = {"notes": list(done.notes), "ran": [one._asdict() for one in ran]}
+        told = {"notes": [*done.notes, *done.warnings], "ran": [one._asdict() for one in ran]}
         console.json({**record, "rebuilt": done.rebuilt, **told})
         return 0
     console.say(f"{verb} generation {done.generation.number} ({done.generation.digest[:12]}), was {before or 'none'}")
     for note in done.notes:
         console.say(f"note: {note}")
+    for warning in done.warnings:
+        console.warn(warning)
     return 0
 
 

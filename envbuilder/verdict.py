@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import profile as profiles
 from envbuilder.errors import ProfileError, VpmError
-from envbuilder.switching import ensure
+from envbuilder.switching import ensure, is_sound, mark, rollback_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def acquit(profile: Profile, number: int, why: str, *, wait: float) -> bool:
         if found.state == "bad" and not found.why:
             return False
         if found.state != "good":
-            profiles.mark(profile, number, state="good", why=why, judged=_now())
+            mark(profile, number, state="good", why=why, judged=_now())
         return True
 
 
@@ -75,7 +75,7 @@ def condemn(
         if target is None:
             return Verdict(ALONE, failed)
         was_held = profiles.order(profile).held
-        after = profiles.rollback_order(profile, target.number)
+        after = rollback_order(profile, target.number)
         profiles.switch(profile, target.number, verb="rollback", hold=True, after=after)
         return Verdict(BACK, failed, target, was_held)
 
@@ -89,12 +89,12 @@ def clear(profile: Profile, verdict: Verdict, why: str, *, wait: float, wait_tol
     with profiles.changing(profile, wait=wait, on_wait=wait_told):
         found = profiles.read(profile, failed.number)
         if found.state == "bad" and found.why:  # a person's judgement stays
-            profiles.mark(profile, failed.number, state=failed.state, why=failed.why or why, judged=_now())
+            mark(profile, failed.number, state=failed.state, why=failed.why or why, judged=_now())
         now = profiles.current(profile)
         target = verdict.target
         if target is None or target.number != now or profiles.read(profile, now).state == "good":
             return now
-        if profiles.is_sound(profile, failed):
+        if is_sound(profile, failed):
             profiles.switch(profile, failed.number, verb="switch", hold=verdict.was_held)
         return profiles.current(profile)
 
@@ -115,7 +115,7 @@ def outcome(profile: Profile, number: int, why: str, verdict: Verdict) -> str:
 
 def _mark_bad(profile: Profile, failed: Generation, why: str) -> None:
     if failed.state != "bad" or failed.why:  # else a person did
-        profiles.mark(profile, failed.number, state="bad", why=why, judged=_now())
+        mark(profile, failed.number, state="bad", why=why, judged=_now())
 
 
 def _usable_target(profile: Profile, failed: Generation, rebuild: Rebuild) -> Generation | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from os.path import isfile, join, lexists
 from typing import TYPE_CHECKING
 
-from envbuilder import flocks, gc, home_damage, overlay, overlay_damage, package_damage, profile_damage, store
+from envbuilder import flocks, home_damage, overlay, overlay_damage, package_damage, profile_damage, recording, store
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.damage import Look, Seen, Wrong
@@ -75,7 +75,7 @@ def verify(
     Raise `HomeError` for what is no home of ours, or has symlinks for folders.
     """
     wrong = home_damage.look_at_format(layout)
-    if wrong or not lexists(layout.format):
+    if wrong:
         return Verified(packages=0, overlays=0, wrong=tuple(wrong))
     with at_bay(layout, wait, on_wait):
         return look(layout, find_base)
@@ -90,7 +90,7 @@ def look(layout: Layout, find_base: FindBase = None) -> Verified:
     for key in keys:
         found.take(package_damage.look(layout, key, is_used=key in needed))
     found.wrong += [Wrong("package", key, "it is missing in the store", "fetch") for key in sorted(needed - {*keys})]
-    pointed = gc.pointed(layout)
+    pointed = recording.pointed(layout)
     for entry in overlays:
         found.take(_of_overlay(layout, entry, is_pointed_to=entry in pointed))
     for profile in profiles.all_profiles(layout):

@@ -59,11 +59,11 @@ def write(draft: Draft, change: Change) -> tuple[Draft, Edited]:
         if draft.is_new:
             fs.make_dirs(draft.folder)
         with flocks.folder_held(dirname(os.path.realpath(draft.file))):
+            halves.clear(draft.file)
             draft = _now(draft)
             edited = preview(draft, change)
             if draft.is_new or edited.after != edited.before:
                 _put(draft.file, edited.after)
-            halves.clear(draft.file)
     except OSError as error:
         if error.errno in fs.FULL:
             raise

@@ -14,7 +14,7 @@ from envbuilder.base import describe
 from envbuilder.engines import FASTDEPLOY, GENERIC
 from envbuilder.interpreter import Interpreter
 from envbuilder.paths import Environment
-from envbuilder.subject import import_name
+from envbuilder.subject import Subject, import_name
 
 
 def test_a_set_that_shares_nothing_with_the_base_has_no_findings(ground: Ground, make: Make) -> None:
@@ -281,14 +281,15 @@ def test_duplicate_entry_points(ground: Ground, make: Make) -> None:
     findings = audit((one, two, three), ground.base())
 
     assert told(findings) == [
+        ("command-in-base", "warning", "three"),
         ("duplicate-entry-point", "error", "two"),
-        ("duplicate-entry-point", "warning", "two"),
         ("duplicate-entry-point", "error", "three"),
-        ("duplicate-entry-point", "warning", "three"),
+        ("duplicate-entry-point", "warning", "two"),
     ]
     assert "`base's held`" in findings[2].what
+    assert "that of `two 1.0`" in findings[3].why
     generic = audit((one, two), ground.base(engine=GENERIC))
-    assert [finding.severity for finding in generic] == ["error", "warning", "error"]
+    assert [finding.severity for finding in generic] == ["error", "error", "warning"]
 
 
 def test_an_override_takes_the_entry_points_of_the_bases_distribution_away(ground: Ground, make: Make) -> None:
@@ -516,6 +517,58 @@ def test_modules_of_every_layer_are_found(ground: Ground, make: Make, tmp_path: 
     assert "(did you mean `edit:f`?)" in findings[3].what
 
 
+@pytest.mark.parametrize(
+    "module", ["def __getattr__(name): ...\n", "class Files: ...\n", "from json import loads as Files\n"]
+)
+def test_what_other_programs_read_by_themselves_may_be_spelled_without_a_colon(
+    ground: Ground, make: Make, module: str
+) -> None:
+    """`fsspec` takes `package.Class`, and huggingface-hub has such."""
+    files = {"demo/__init__.py": module}
+    demo = make("demo", files=files, points={"fsspec.specs": {"x": "demo.Files"}})
+    gone = make("gone", files={"gone.py": ""}, points={"fsspec.specs": {"y": "gone.Files"}, "host": {"z": "absent:f"}})
+    strict = make("demo", files=files, points={GENERAL: {"x": "demo.Files"}})
+
+    for base in (ground.base(), ground.base(engine=GENERIC)):
+        assert audit((demo,), base) == ()
+        assert told(audit((gone,), base)) == [("entry-point-target", "warning", "gone")] * 2
+    assert told(audit((strict,), ground.base())) == [("entry-point-target", "error", "demo")]
+
+
+def test_commands_of_the_base_and_of_the_machine_stay_theirs(ground: Ground, make: Make) -> None:
+    ground.wheel("held", files={"held.py": "f = 1"}, entry_points={"console_scripts": {"run": "held:f"}})
+    ground.wheel("filed", files={"filed.py": ""}, scripts={"old-style": "#!python\n"})
+    commands = {"run": "demo:f", "sh": "demo:f", "pip3.11": "demo:f", "mine": "demo:f", "old-style": "demo:f"}
+    demo = make("demo", files={"demo.py": "f = 1"}, points={"console_scripts": commands})
+    (Path(demo.lib).parent / "bin").mkdir()
+    (Path(demo.lib).parent / "bin" / "git").write_text("#!/bin/sh\n")
+    base = ground.base(scripts=str(ground.folder / "bin"))
+
+    findings = audit((demo,), base)
+
+    assert [(finding.code, finding.what.split("`")[3]) for finding in findings] == [
+        ("command-of-machine", "git"),
+        ("command-in-base", "old-style"),
+        ("command-of-machine", "pip3.11"),
+        ("command-in-base", "run"),
+        ("command-of-machine", "sh"),
+    ]
+    assert "`held 1.0`" in findings[3].what
+    assert "`filed 1.0`" in findings[1].what
+    pip = make("pip", files={"pip.py": "f = 1"}, points={"console_scripts": {"pip": "pip:f"}})
+    assert audit((pip,), base) == ()
+
+
+def test_a_command_that_starts_like_an_installers_is_nobodys(ground: Ground, make: Make) -> None:
+    def of(name: str, *commands: str) -> Subject:
+        points = {"console_scripts": dict.fromkeys(commands, f"{name}:f")}
+        return make(name, files={f"{name}.py": "f = 1"}, points=points)
+
+    assert audit((of("pipx", "pipx"), of("uv", "uv", "uvx"), of("tools", "pip-tool", "uv3")), ground.base()) == ()
+    findings = audit((of("demo", "pip", "pip3", "uvx", "vpm-env"),), ground.base())
+    assert told(findings) == [("command-of-machine", "error", "demo")] * 4
+
+
 def test_a_bad_target_of_a_script_is_a_warning(ground: Ground, make: Make) -> None:
     points = {"console_scripts": {"x": "demo:gone"}, "pytest11": {"x": "gone"}}
 
@@ -595,7 +648,7 @@ def test_a_real_base_with_an_engine(tmp_path: Path, make: Make) -> None:
 
     assert told(audit((demo,), base)) == [
         ("file-in-base", "error", "demo"),
-        ("duplicate-entry-point", "warning", "demo"),
+        ("command-in-base", "error", "demo"),
     ]
 
 

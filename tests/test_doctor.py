@@ -699,6 +699,22 @@ def test_a_config_and_a_lock_that_are_not_there_or_torn(stand: kit.VpmEnv, tmp_p
     assert "is not TOML" in whats(one(stand, "config", config=str(config)))
 
 
+def test_what_everybody_may_change(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    config, plugin, sticky = tmp_path / "plugins.yaml", tmp_path / "plugin", tmp_path / "sticky"
+    entries = "".join(f"  - {{name: {path.name}, source: local, path: {path}}}\n" for path in (plugin, sticky))
+    config.write_text(f"plugins:\n{entries}")
+    for path, mode in ((config, 0o646), (plugin, 0o777), (sticky, 0o1777)):
+        path.touch() if path == config else path.mkdir()
+        path.chmod(mode)
+
+    result = one(stand, "config", config=str(config))
+
+    assert [trouble.way_forward for trouble in result.troubles] == [
+        f"run `chmod o-w {config}`",
+        f"run `chmod o-w {plugin}`",
+    ]
+
+
 def pin(stand: kit.VpmEnv, digest: str = "") -> str:
     path = overlay(stand)
     return f"{path.parent.name}:{digest or path.name}"

@@ -57,6 +57,7 @@ ROOMS_THAT_MAKE_AGAIN = {
     "package",
     "planning",
     "recipe",
+    "recording",
     "registry",
     "store",
     "syncing",

@@ -18,7 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from kit.indexes import serving
 
-from envbuilder import cli, events, verdict
+from envbuilder import cli, events, recording, switching, verdict
 from envbuilder import profile as profiles
 from envbuilder.digest import sealed
 from envbuilder.errors import ProfileError, UsageError
@@ -215,7 +215,7 @@ def profile(tmp_path: Path) -> Profile:
             left_out={},
             reason="build",
         )
-        added = profiles.add(made, generation, config=b"plugins: []\n", lock="")
+        added = recording.add(made, generation, config=b"plugins: []\n", lock="")
         profiles.switch(made, added.number, verb="build", hold=False)
     return made
 
@@ -295,7 +295,7 @@ def test_where_nothing_speaks_for_the_control_all_is_as_it_was(profile: Profile)
 
 def test_a_verdict_that_a_person_confirms_stays(profile: Profile) -> None:
     found = condemn(profile, 4)
-    profiles.mark(profile, 4, state="bad")
+    switching.mark(profile, 4, state="bad")
 
     verdict.clear(profile, found, "but", wait=1.0)
 
@@ -304,8 +304,8 @@ def test_a_verdict_that_a_person_confirms_stays(profile: Profile) -> None:
 
 def test_one_that_is_alone_is_not_judged_if_so_asked(profile: Profile) -> None:
     for number in (1, 2, 3):
-        profiles.mark(profile, number, state="bad")
-    profiles.mark(profile, 4, state="untried")
+        switching.mark(profile, number, state="bad")
+    switching.mark(profile, 4, state="untried")
 
     def rebuild(*_: object) -> None: ...
 
@@ -338,7 +338,7 @@ def test_the_last_one_is_bad_and_stays(profile: Profile) -> None:
 
 
 def test_serving_does_not_clear_what_a_person_marked(profile: Profile) -> None:
-    profiles.mark(profile, 3, state="bad")
+    switching.mark(profile, 3, state="bad")
     condemn(profile, 4)
 
     assert not verdict.acquit(profile, 3, "it served", wait=1.0)

@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jsonschema
 import kit
@@ -20,16 +20,20 @@ import pytest
 import stands
 from test_cli import on_terminal, piped
 
-from envbuilder import cli, flocks, gc, going, trash
+from envbuilder import cli, flocks, gc, going, keeping, profile_damage, profile_repair, registry, sweep, trash
+from envbuilder import profile as profiles
 from envbuilder.amounts import Amount, amount, size
 from envbuilder.config import of_content
-from envbuilder.digest import sealed, sha256_of
-from envbuilder.errors import Busy
+from envbuilder.digest import read_sealed, sealed, sha256_of
+from envbuilder.errors import Busy, ProfileError
 from envbuilder.fs import Disk
 from envbuilder.gc import Policy
 from envbuilder.ledger import Ledger, occupied
+from envbuilder.mending import Mending
 from envbuilder.package import FORMAT
 from envbuilder.paths import Layout, environment
+from envbuilder.report import Reporter
+from envbuilder.scope import Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,18 +176,175 @@ def test_gc_shows_what_goes_and_why(copy: kit.VpmEnv) -> None:
     assert without_sizes(err) == "would free SIZE: 2 overlays, 1 package\n"
 
 
-@pytest.mark.parametrize("lost", ["", ".json"])
-def test_gc_takes_nothing_where_what_leads_to_the_current_set_is_lost(copy: kit.VpmEnv, lost: str) -> None:
-    number = copy("status", "--json").json["current"]["number"]
-    (found,) = copy.home.glob(f"profiles/default/*/generations/{number}{lost}")
-    found.unlink()
-    before = sorted(copy.home.glob("overlays/*/*")) + sorted(copy.home.glob("store/*"))
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        (["current"], "`current` is missing"),
+        (["order.json"], "`order.json` is missing"),
+        (["current", "order.json"], "`current` is missing"),
+        (["generations/4"], "`current` names generation 4, whose overlay is gone"),
+        (["generations/4.json"], "the record of generation 4 is missing"),
+        (["generations/3.json"], "the record of generation 3 is missing"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, list) else "",
+)
+def test_gc_takes_nothing_where_what_says_which_sets_are_needed_is_lost(
+    copy: kit.VpmEnv, lost: list[str], told: str
+) -> None:
+    for name in lost:
+        in_profile(copy, name).unlink()
+    before = things(copy)
 
-    done = copy("gc")
+    with pytest.raises(ProfileError) as refused:
+        sweep.collect(Layout(str(copy.home)), Policy(), dry_run=False, wait=0)
 
-    assert done.exit == 1
-    assert f"`{found}` is gone, which leads to its current set" in done.stderr
-    assert sorted(copy.home.glob("overlays/*/*")) + sorted(copy.home.glob("store/*")) == before
+    assert refused.value.message.endswith(f"is damaged, and with it what says which sets are needed: {told}")
+    assert refused.value.hint == "`vpm-env verify --repair` mends what can be mended; nothing was collected"
+    assert things(copy) == before
+
+
+def in_profile(stand: kit.VpmEnv, name: str) -> Path:
+    (profile,) = stand.home.glob("profiles/default/*")
+    return profile / name
+
+
+def things(stand: kit.VpmEnv) -> list[Path]:
+    return sorted(stand.home.glob("overlays/*/*")) + sorted(stand.home.glob("store/*"))
+
+
+def test_room_for_a_build_is_not_made_where_something_is_lost(copy: kit.VpmEnv) -> None:
+    class Listener(Reporter):
+        told: ClassVar[list[str]] = []
+
+        def warn(self, text: str) -> None:
+            self.told.append(text)
+
+    in_profile(copy, "order.json").write_text("")
+
+    sweep.make_room(Layout(str(copy.home)), Amount("100%", share=1.0), Listener())
+
+    assert re.search(r"only .* are free.*; nothing was collected: the profile `default` is damaged", *Listener.told)
+
+
+def test_where_it_is_lost_what_was_current_when_all_sets_were_so_lately(copy: kit.VpmEnv) -> None:
+    (profile,) = profiles.all_profiles(Layout(str(copy.home)))
+    order = in_profile(copy, "order.json")
+    order.unlink()
+
+    profiles.switch(profile, 3, verb="switch", hold=True)
+    after_switch = chosen(copy.home).generations
+    order.unlink()
+    _repair(profile)
+
+    assert after_switch == chosen(copy.home).generations == []
+    assert read_sealed(order)["held"]
+
+
+def _repair(profile: profiles.Profile) -> Mending:
+    mending = Mending(layout=profile.layout, options=Options(), env=environment(), report=Reporter())
+    profile_repair.mend(mending, profile_damage.look(profile).wrong)
+    return mending
+
+
+def test_an_undo_stays_one_where_the_order_is_lost(copy: kit.VpmEnv) -> None:
+    (profile,) = profiles.all_profiles(Layout(str(copy.home)))
+    profiles.switch(profile, 3, verb="rollback", hold=True, after=[1, 2, 3])
+    in_profile(copy, "order.json").unlink()
+    write_config(copy, "three")
+
+    is_held = profiles.order(profile).held
+    built = copy("build", "--offline", "--json", check=True).json
+
+    assert (is_held, built["result"]) == (True, "held")
+    assert profiles.current(profile) == 3
+
+
+@pytest.mark.parametrize("is_lost", [["order.json"], ["current"], ["current", "order.json"]], ids="+".join)
+def test_what_says_what_was_current_is_mended(copy: kit.VpmEnv, is_lost: list[str]) -> None:
+    (profile,) = profiles.all_profiles(Layout(str(copy.home)))
+    for name in is_lost:
+        in_profile(copy, name).unlink()
+    registry.renew(profile.layout)  # every verb does
+
+    mended = _repair(profile)
+
+    assert (mended.refused, profile_damage.look(profile).wrong) == ([], [])
+    assert (profiles.current(profile), profiles.order(profile).numbers) == (4, [1, 2, 3, 4])
+
+
+def test_gc_spares_what_is_needed_and_has_lost_its_link(copy: kit.VpmEnv) -> None:
+    """1 is kept, 3 is the rollback target, 2 is neither."""
+    (profile,) = profiles.all_profiles(Layout(str(copy.home)))
+    profiles.rewrite(profile, profiles.read(profile, 1)._replace(keep=True))
+    overlays = [in_profile(copy, f"generations/{number}").resolve() for number in (1, 2, 3, 4)]
+    for number in (1, 2, 3):
+        in_profile(copy, f"generations/{number}").unlink()
+
+    found = profile_damage.look(profile)
+    sweep.collect(profile.layout, Policy(), dry_run=False, wait=0)
+    mended = _repair(profile)
+
+    assert [path.exists() for path in overlays] == [True, False, True, True]
+    told = "generation {} has its overlay and no pointer to it"
+    assert [entry.text for entry in found.wrong] == [told.format(1)]
+    assert [entry.text for entry in found.ignored] == [told.format(2), told.format(3)]
+    assert (mended.refused, in_profile(copy, "generations/1").resolve()) == ([], overlays[0])
+
+
+@pytest.mark.long
+def test_what_is_kept_gets_its_link_back_when_gc_takes_the_last_one_to_its_set(copy: kit.VpmEnv) -> None:
+    write_config(copy, "one")
+    copy("build", "--offline", check=True)
+    copy("rollback", "--bad", check=True)
+    copy("keep", "1", check=True)
+    age(copy.home)
+    in_profile(copy, "generations/1").unlink()
+
+    assert numbers(copy("gc", "--json", check=True).json) == [2, 5]
+    assert in_profile(copy, "generations/1").exists()
+    assert copy("verify").exit == 0
+
+
+def test_keep_links_what_is_there(copy: kit.VpmEnv) -> None:
+    """A gc that was killed took the link already."""
+    (profile,) = profiles.all_profiles(Layout(str(copy.home)))
+    in_profile(copy, "generations/1").unlink()
+
+    keeping.mark(profile, ["1"], keep=True, wait=0)
+
+    assert in_profile(copy, "generations/1").exists()
+
+
+def test_what_a_first_switch_was_to_make_current_stays(copy: kit.VpmEnv) -> None:
+    """It was killed, or `current` is lost: nobody can tell."""
+    order = {
+        "format": 1,
+        "order": [1],
+        "held": False,
+        "before": [],
+        "held_before": False,
+        "switches": [[1, 1.0, "build"]],
+    }
+    in_profile(copy, "order.json").write_text(json.dumps(sealed(order)))
+    in_profile(copy, "current").unlink()
+    (copy.home / "registry.json").unlink()
+
+    assert [entry.generation.number for entry in chosen(copy.home).generations] == [2, 3]
+
+
+def test_a_repair_leaves_alone_what_somebody_mended_meanwhile(copy: kit.VpmEnv) -> None:
+    (profile,) = profiles.all_profiles(Layout(str(copy.home)))
+    order = in_profile(copy, "order.json")
+    order.unlink()
+    wrong = profile_damage.look(profile).wrong
+    profiles.switch(profile, 3, verb="switch", hold=True)
+    before = order.read_bytes()
+    mending = Mending(layout=profile.layout, options=Options(), env=environment(), report=Reporter())
+
+    profile_repair.mend(mending, wrong)
+
+    assert [entry.cure for entry in wrong] == [profile_damage.ORDER]
+    assert (order.read_bytes(), mending.done, mending.refused) == (before, [], [])
 
 
 def test_what_a_killed_build_left_in_an_overlay_goes_with_it(copy: kit.VpmEnv) -> None:

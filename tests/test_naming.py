@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from envbuilder import commands
-from envbuilder import profile as profiles
+from envbuilder import commands, recording
 from envbuilder.arguments import generation as argument
 from envbuilder.errors import ProfileError, UsageError
 from envbuilder.gc import Policy
@@ -24,7 +23,7 @@ def profile(tmp_path: Path) -> Profile:
     """Make a profile with four generations, the first and the last of one digest."""
     made = Profile(layout=Layout(home=str(tmp_path)), name="default", base_key="0123456789ab")
     for digest in DIGESTS:
-        profiles.add(made, record(digest), config=b"", lock="")
+        recording.add(made, record(digest), config=b"", lock="")
     return made
 
 
@@ -86,7 +85,7 @@ def test_what_names_none_or_several_is_told_with_near_ones(
 def test_a_number_of_another_base_is_told(profile: Profile) -> None:
     other = profile._replace(base_key="ba9876543210")
     for _ in range(5):
-        profiles.add(other, record("e" * 64, "ba9876543210"), config=b"", lock="")
+        recording.add(other, record("e" * 64, "ba9876543210"), config=b"", lock="")
 
     with pytest.raises(ProfileError, match="generation 5 is for the base `the base ba9876543210`"):
         named(profile, "5")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import kit
 import pytest
 
-from envbuilder import overlay, overlay_damage
+from envbuilder import disposal, overlay, overlay_damage
 from envbuilder.base import describe
 from envbuilder.digest import sha256_bytes
 from envbuilder.interpreter import Interpreter
@@ -244,9 +244,9 @@ def test_an_overlay_in_use_is_not_discarded(layout: Layout, base: kit.Base) -> N
     assert user.stdout is not None
     user.stdout.readline()
 
-    assert not overlay.discard(layout, found.key, made.name)
+    assert not disposal.discard(layout, found.key, made.name)
     user.communicate(b"\n")
-    assert overlay.discard(layout, found.key, made.name)
+    assert disposal.discard(layout, found.key, made.name)
     assert not made.exists()
 
 

@@ -72,6 +72,7 @@ class Overlay:
         timeout: float = 60.0,
         returns: str | list[str] = "",
         derives: list[str] | None = None,
+        engine: str = "engine",
         **variables: str,
     ) -> list[ProbeResult]:
         all_return = [returns] * len(values) if isinstance(returns, str) else returns
@@ -89,7 +90,7 @@ class Overlay:
         )
         env = Environment(variables={"PATH": os.defpath, **variables})
         python, cwd = str(self.venv.python), str(self.cwd)
-        results = probe(python, entries, env=env, cwd=cwd, engine="engine", timeout=timeout)
+        results = probe(python, entries, env=env, cwd=cwd, engine=engine, timeout=timeout)
         assert [result.value for result in results] == list(values)
         return list(results)
 
@@ -134,6 +135,17 @@ def test_entry_points_that_load(overlay: Overlay) -> None:
     )
     assert 0 <= first.seconds < 60
     assert (second.status, second.package) == ("ok", "package1")
+
+
+@pytest.mark.parametrize(("engine", "status"), [("", "ok"), ("demo", "failed")])
+def test_a_class_may_be_spelled_without_a_colon_where_no_engine_reads_it(
+    overlay: Overlay, engine: str, status: str
+) -> None:
+    overlay.module("demo", "class Files: ...\n")
+
+    found, gone = overlay.probe("demo.Files", "demo.Gone", engine=engine)
+
+    assert (found.status, gone.status) == (status, "failed")
 
 
 @pytest.mark.parametrize(

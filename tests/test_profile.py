@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from envbuilder import profile as profiles
+from envbuilder import recording, switching
 from envbuilder.errors import ProfileError
 from envbuilder.paths import Layout
 from envbuilder.profile import Generation, Profile
@@ -42,7 +43,7 @@ def generation(digest: str = "d" * 64) -> Generation:
 def grow(profile: Profile, count: int) -> None:
     for _ in range(count):
         digest = f"{max(profiles.numbers(profile), default=0):064x}"
-        made = profiles.add(profile, generation(digest), config=b"plugins: []\n", lock="")
+        made = recording.add(profile, generation(digest), config=b"plugins: []\n", lock="")
         profiles.switch(profile, made.number, verb="build", hold=False)
 
 
@@ -50,17 +51,17 @@ def test_a_rollback_goes_past_the_very_set_that_it_leaves(profile: Profile) -> N
     """One goes back from 3 to 2, mends the file so that it asks for what 2 is, and finds that bad too."""
     grow(profile, 3)
     assert roll_back(profile) == 2
-    made = profiles.add(profile, profiles.read(profile, 2), config=b"plugins: []\n", lock="")
+    made = recording.add(profile, profiles.read(profile, 2), config=b"plugins: []\n", lock="")
     profiles.switch(profile, made.number, verb="build", hold=False)
 
-    profiles.mark(profile, 4, state="bad")
+    switching.mark(profile, 4, state="bad")
 
     assert roll_back(profile) == 1
     assert [entry.state for entry in profiles.generations(profile)] == ["untried", "bad", "untried", "bad"]
 
 
 def roll_back(profile: Profile, to: int | None = None) -> int:
-    after = profiles.rollback_order(profile, to)
+    after = switching.rollback_order(profile, to)
     profiles.switch(profile, after[-1], verb="rollback", hold=True, after=after)
     return after[-1]
 
@@ -75,13 +76,13 @@ def test_the_order_of_the_design(profile: Profile) -> None:
     assert roll_back(profile) == 1
     assert profiles.order(profile).held
     with pytest.raises(ProfileError, match="no earlier generation"):
-        profiles.rollback_order(profile)
+        switching.rollback_order(profile)
 
 
 def test_a_rollback_goes_past_bad_generations(profile: Profile) -> None:
     grow(profile, 4)
-    profiles.mark(profile, 3, state="bad")
-    profiles.mark(profile, 2, state="bad")
+    switching.mark(profile, 3, state="bad")
+    switching.mark(profile, 2, state="bad")
 
     assert roll_back(profile) == 1
 
@@ -95,7 +96,7 @@ def test_a_rollback_to_an_earlier_one_forgets_what_came_after(profile: Profile) 
 
 def test_a_rollback_to_one_that_never_was_current_can_be_undone(profile: Profile) -> None:
     grow(profile, 2)
-    unused = profiles.add(profile, generation(), config=b"", lock="")
+    unused = recording.add(profile, generation(), config=b"", lock="")
 
     assert roll_back(profile, to=unused.number) == 3
     assert roll_back(profile) == 2

@@ -117,3 +117,45 @@ def test_bytecode_that_python_takes_unseen(tmp_path: Path, make: Callable[[Path]
     make(path)
 
     assert bytecode.is_taken_unseen(str(path)) is is_unseen
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (shutil.rmtree, "is not there"),
+        (lambda home: [shutil.rmtree(home), home.mkdir()], "is empty"),
+        (lambda home: (home / "format").write_text("0\n"), "has format 0, which is older than 1"),
+        (lambda home: (home / "format").write_text("9" * 20), f"has format {'9' * 20}; this vpm-env knows up to 1"),
+    ],
+)
+def test_what_is_no_home_of_this_vpm_env_is_no_home_without_damage(
+    stand: kit.VpmEnv, harm: Callable[[Path], object], said: str
+) -> None:
+    kept = stand.home.with_name("kept")
+    shutil.copytree(stand.home, kept, symlinks=True)
+    try:
+        harm(stand.home)
+        asked = [stand("verify", *words) for words in ((), ("--repair", "--offline"))]
+    finally:
+        shutil.rmtree(stand.home, ignore_errors=True)
+        kept.rename(stand.home)
+
+    assert [done.exit for done in asked] == [1, 1]
+    assert all(f"error: the home `{stand.home}` {said}\n" in done.stderr for done in asked)
+
+
+def test_gc_takes_nothing_while_a_profile_cannot_be_looked_into(stand: kit.VpmEnv) -> None:
+    (profile,) = stand.home.glob("profiles/default/*")
+    aside = stand.home.parent / "aside"
+    for folder in (profile / "generations", profile, profile.parent):
+        folder.rename(aside)
+        folder.write_text("")
+        try:
+            done = stand("gc", "--grace", "0s")
+        finally:
+            folder.unlink()
+            aside.rename(folder)
+        assert done.exit == 1
+        assert "is no folder" in done.stderr
+    assert list(stand.home.glob("overlays/*/*/overlay.json"))
+    stand("verify", check=True)

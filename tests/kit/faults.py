@@ -176,7 +176,7 @@ def install(fault: Fault, trace: str) -> None:
             is_busy = True
             os.truncate(torn, os.path.getsize(torn) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
-        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & _WRITING):
+        if event == "open" and not _opens_to_write(*arguments):
             return
         what = os.fsdecode(arguments[0]) if arguments and isinstance(arguments[0], (str, bytes)) else "-"
         if event != STEP and (what == os.devnull or (fault.below and os.path.isabs(what) and fault.below not in what)):
@@ -212,6 +212,11 @@ def cut(mount: str, kind: str = "cut") -> None:
 def can_fail(kind: str, event: str) -> bool:
     """Tell whether a fault of this kind can happen to such an event."""
     return not hasattr(errno, kind) or (event != STEP and event in _REFUSED_WITH.get(kind, CHANGES))
+
+
+def _opens_to_write(path: Any, _: Any, flags: Any) -> bool:
+    """Tell whether a file is opened for writing; a descriptor that gets a stream asks the system for nothing."""
+    return not isinstance(path, int) and isinstance(flags, int) and bool(flags & _WRITING)
 
 
 def _happen(fault: Fault, event: str, arguments: tuple[Any, ...]) -> None:

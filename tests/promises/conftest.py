@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ FIGURES = "VPM_ENV_TEST_FIGURES"
 SCALE = "VPM_ENV_TEST_SCALE"
 """`short` (what CI runs) or `long`."""
 
+_TAKES = re.compile(r'figure\(\s*"([RS]\d+)"')
 _TAKEN = {name: os.environ.get(name, "") for name in (FIGURES, SCALE)}
 
 
@@ -66,8 +69,7 @@ class Figures:
         """Note a figure: `row` is the promise's (`R1`), `count` what was done, `wanted` the least that counts."""
         found = Figure(row, title, count, wanted, tuple(violations), note)
         if _TAKEN[FIGURES]:
-            with open(_TAKEN[FIGURES], "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(asdict(found)) + "\n")
+            _take(asdict(found))
         assert not found.violations, "\n".join(found.violations[:20])
         assert count >= wanted, f"{title}: {count}, not {wanted}"
 
@@ -100,6 +102,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if not _TAKEN[FIGURES] or "promises" not in item.path.parts or report.outcome == "passed":
         return
     why = str(report.longrepr[2]) if report.skipped and isinstance(report.longrepr, tuple) else ""
-    row = {"test": item.nodeid, "outcome": report.outcome, "why": why.removeprefix("Skipped: ")}
+    why = why.removeprefix("Skipped: ")
+    _take({"test": item.nodeid, "outcome": report.outcome, "why": why, "rows": _rows(item)})
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Take down what could not even be collected."""
+    if _TAKEN[FIGURES] and report.failed:
+        _take({"test": report.nodeid, "outcome": "failed", "why": "", "rows": []})
+
+
+def _take(row: dict[str, object]) -> None:
     with open(_TAKEN[FIGURES], "a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
+
+
+def _rows(item: pytest.Item) -> list[str]:
+    """Name the promises that a test would have given a figure of."""
+    function = getattr(item, "function", None)
+    return sorted(set(_TAKES.findall(inspect.getsource(function)))) if function else []

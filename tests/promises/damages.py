@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FOUND, ADDED, IGNORED, NOTHING = "damage", "added", "ignored", "nothing"
 """What verify says: that it is damage (exit 1), that it was added, that every verb ignores it, nothing."""
 GROUP = "vllm.general_plugins"
+GOES = ("store/*/lib/new.py", "store/*/.cache", "store/*/.cache/x", "*/k.nbi", "*.opt-1.pyc")
+"""What somebody added to a package goes where that is had anew."""
 BINARY = b"\x7fELF" + bytes(range(256)) * 8
 
 
@@ -41,6 +43,16 @@ class Site:
     def profile(self) -> Path:
         (found,) = self.home.glob("profiles/default/*")
         return found
+
+    @property
+    def profile_name(self) -> str:
+        """Return what verify calls the profile."""
+        return f"default ({self.base_key})"
+
+    @property
+    def base_key(self) -> str:
+        (found,) = self.home.glob("overlays/*")
+        return found.name
 
     @property
     def overlay(self) -> Path:
@@ -69,7 +81,8 @@ class Site:
 class Kind:
     """One kind of damage: to what, how, and what verify says; `refused` is why it cannot be mended, "" where it can.
 
-    `alone` is damage that would hide others, or be hidden by them.
+    `alone` is damage that would hide others, or be hidden by them. `changes` are patterns of paths in the home, or in
+    the base, that are not what they were after a repair: something is lost for good, or is put elsewhere.
     """
 
     name: str
@@ -78,6 +91,7 @@ class Kind:
     outcome: str = FOUND
     refused: str = ""
     alone: bool = False
+    changes: tuple[str, ...] = ()
 
 
 def site(folder: Path) -> Site:
@@ -137,6 +151,26 @@ def flip(path: Path, at: float = 0.5) -> None:
     content = bytearray(path.read_bytes())
     content[int(len(content) * at)] ^= 1
     _write(path, bytes(content))
+
+
+def nest(path: Path) -> None:
+    """Write what nests more deeply than any reader goes."""
+    _write(path, b"[" * 200_000)
+
+
+def swell(path: Path) -> None:
+    """Make a file of gigabytes that has no blocks."""
+    _write(path, b"")
+    os.truncate(path, 3 << 30)
+
+
+def _empty(path: Path) -> None:
+    _write(path, b"")
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
 
 
 def cut(path: Path) -> None:
@@ -222,6 +256,19 @@ def _lead_elsewhere(site: Site) -> None:
     resealed(site.source("four"), lambda record: record.update(key=other))
 
 
+WAYS: dict[str, Callable[[Path], None]] = {
+    "flipped": flip,
+    "cut": cut,
+    "empty": _empty,
+    "deleted": Path.unlink,
+    "nested": nest,
+    "huge": swell,
+    "FIFO": _fifo,
+    "a folder": folder_for,
+}
+"""What may become of a record."""
+
+
 def kinds() -> Iterator[Kind]:
     """Yield the table."""
     yield from _of_packages()
@@ -301,6 +348,16 @@ def _of_packages() -> Iterator[Kind]:  # noqa: PLR0915 (a table)
     yield Kind(
         "package: folder by symlink", lambda s: swap_folder(s.package("four") / "lib/four"), "`lib/four` is no folder"
     )
+    for name in ("FIFO", "nested", "huge", "a folder"):
+        yield Kind(
+            f"package.json: {name}",
+            lambda s, harm=WAYS[name]: harm(s.package("three") / "package.json"),  # type: ignore[misc]
+            "`package.json` is missing or damaged",
+            alone=True,
+        )
+    yield Kind("files.json: huge", lambda s: swell(s.package("four") / "files.json"), "`files.json` is m", alone=True)
+    yield Kind("script: FIFO", lambda s: _fifo(s.package("one") / "bin/raw"), "bin/raw` is no regular file", alone=True)
+    yield Kind("script: huge", lambda s: swell(s.package("one") / "bin/raw"), "bin/raw` has another", alone=True)
     yield Kind("package: a link", lambda s: swap_folder(s.package("five")), "it is a link to", alone=True)
     yield Kind("pyc: other code", lambda s: _other_code(s, "six"), "pyc` is not what was compiled")
     yield Kind("pyc: deleted", lambda s: compiled(s, "seven", "b").unlink(), "pyc` is missing")
@@ -312,11 +369,19 @@ def _of_packages() -> Iterator[Kind]:  # noqa: PLR0915 (a table)
         "pyc list: flipped", lambda s: flip(next(s.package("four").glob(".compiled-*"))), "does not say what was"
     )
     yield Kind(
-        "added: a module's cache", lambda s: _add(s.package("one") / "lib/one/__pycache__/k.nbi"), "k.nbi`", ADDED
+        "added: a module's cache",
+        lambda s: _add(s.package("one") / "lib/one/__pycache__/k.nbi"),
+        "k.nbi`",
+        ADDED,
+        changes=("*/k.nbi",),
     )
-    yield Kind("added: a folder", lambda s: _add(s.package("six") / "lib/six/.cache/x"), ".cache/x`", ADDED)
-    yield Kind("added: at the top", lambda s: _add(s.package("two") / "lib/new.py"), "`lib/new.py`", ADDED)
-    yield Kind("added: Python's bytecode", _python_bytecode, "opt-1.pyc`", ADDED)
+    yield Kind(
+        "added: a folder", lambda s: _add(s.package("six") / "lib/six/.cache/x"), ".cache/x`", ADDED, changes=GOES
+    )
+    yield Kind(
+        "added: at the top", lambda s: _add(s.package("two") / "lib/new.py"), "`lib/new.py`", ADDED, changes=GOES
+    )
+    yield Kind("added: Python's bytecode", _python_bytecode, "opt-1.pyc`", ADDED, changes=GOES)
     yield Kind("alias: missing", lambda s: _alias(s, "seven").unlink(), "its short name")
     yield Kind(
         "alias: elsewhere", lambda s: relink(_alias(s, "eight"), f"{s.package('one').name}/lib"), "its short name"
@@ -325,12 +390,13 @@ def _of_packages() -> Iterator[Kind]:  # noqa: PLR0915 (a table)
     yield Kind(
         "alias: to nothing", lambda s: (s.home / "store/0123456789ab").symlink_to("x/lib"), "no package", IGNORED
     )
-    yield Kind("source record: torn", lambda s: cut(s.source("one")), "cannot be read", IGNORED)
-    yield Kind("source record: to another", _lead_elsewhere, "not to four-1.0")
+    yield Kind("source record: torn", lambda s: cut(s.source("one")), "cannot be read", IGNORED, changes=("sources/*",))
+    yield Kind("source record: to another", _lead_elsewhere, "not to four-1.0", changes=("sources/*",))
     yield Kind(
         "source record: of another",
         lambda s: s.source("six").write_bytes(s.source("seven").read_bytes()),
         "is about another input",
+        changes=("sources/*",),
     )
     yield Kind(
         "py of what is gone",
@@ -338,11 +404,6 @@ def _of_packages() -> Iterator[Kind]:  # noqa: PLR0915 (a table)
         "`lib/lost/b.py` is missing",
         refused="lost",
     )
-
-
-def _fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
 
 
 def _dist_info(site: Site, name: str) -> Path:
@@ -373,7 +434,7 @@ def _python_bytecode(site: Site) -> None:
     site.base.run("-O", "-c", "import four.b", env=env)
 
 
-def _of_overlays() -> Iterator[Kind]:
+def _of_overlays() -> Iterator[Kind]:  # noqa: PLR0915 (a table)
     yield Kind(
         "overlay.json: flipped", lambda s: flip(s.overlay / "overlay.json"), "`overlay.json` is missing", alone=True
     )
@@ -383,9 +444,26 @@ def _of_overlays() -> Iterator[Kind]:
     yield Kind(
         "overlay.json: deleted", lambda s: (s.overlay / "overlay.json").unlink(), "`overlay.json` is m", alone=True
     )
+    for name in ("FIFO", "nested", "huge", "a folder"):
+        yield Kind(
+            f"overlay.json: {name}",
+            lambda s, harm=WAYS[name]: harm(s.overlay / "overlay.json"),  # type: ignore[misc]
+            "`overlay.json` is m",
+            alone=True,
+        )
     yield Kind("overlay.json: of another", _other_manifest, "`overlay.json` describes", alone=True)
-    yield Kind("overlay: deleted", lambda s: shutil.rmtree(s.overlay), "overlay of generation 2 is gone", alone=True)
+    yield Kind(
+        "overlay: deleted",
+        lambda s: shutil.rmtree(s.overlay),
+        "overlay of generation 2 is gone",
+        alone=True,
+        changes=("*/overlay.json",),
+    )
     yield Kind("overlay: world-writable", lambda s: s.overlay.chmod(0o777), "has the mode 777")
+    yield Kind("lease: FIFO", lambda s: _fifo(s.overlay / ".lease"), "`.lease` is missing", alone=True)
+    yield Kind("lease: a folder", lambda s: folder_for(s.overlay / ".lease"), "`.lease` is missing", alone=True)
+    yield Kind("own script: huge", lambda s: swell(s.overlay / "bin/one"), "`bin/one` is not as it was", alone=True)
+    yield Kind("activate: huge", lambda s: swell(s.overlay / "bin/activate"), "`bin/activate` has", alone=True)
     yield Kind("lease: missing", lambda s: (s.overlay / ".lease").unlink(), "`.lease` is missing")
     yield Kind("lease: a link", lambda s: link(s.overlay / ".lease", "/dev/null"), "`.lease` is missing")
     yield Kind(".pth: flipped", lambda s: flip(s.farm / "_vpm_env.pth"), "_vpm_env.pth` has another content")
@@ -512,17 +590,27 @@ def _of_profiles() -> Iterator[Kind]:
         "pointer: elsewhere", lambda s: relink(s.kept("x").with_name("2"), "/tmp"), "does not lead to", alone=True
     )
     yield Kind("pointer: of another digest", _other_digest, "does not lead to its overlay", alone=True)
-    yield Kind("order.json: flipped", lambda s: flip(s.profile / "order.json"), "`order.json` is damaged", alone=True)
     yield Kind(
-        "order.json: empty", lambda s: _write(s.profile / "order.json", b""), "`order.json` is damaged", alone=True
+        "pointer of a kept one: missing",
+        _unpointed,
+        "generation 1 has its overlay and no pointer",
+        alone=True,
+        changes=("*/generations/1.json",),
     )
     yield Kind(
-        "order.json: deleted", lambda s: (s.profile / "order.json").unlink(), "`order.json` is missing", alone=True
+        "current and order.json: missing",
+        lambda s: [(s.profile / name).unlink() for name in ("current", "order.json")],
+        "`current` is missing",
+        alone=True,
+        changes=("*/order.json",),
     )
-    yield Kind("N.json: flipped", lambda s: flip(s.kept("json")), "record of generation 2 is not as", alone=True)
-    yield Kind("N.json: another state", _other_state, "record of generation 1 is not as it was written")
-    yield Kind("N.json: cut", lambda s: cut(s.kept("json", 1)), "record of generation 1 is not as", alone=True)
+    yield from _of_orders()
+    yield from _of_records()
+    yield from _of_profile_folders()
     yield Kind("N.plugins.yaml: flipped", lambda s: flip(s.kept("plugins.yaml")), "`2.plugins.yaml` is not as it was")
+    yield Kind("N.plugins.yaml: FIFO", lambda s: _fifo(s.kept("plugins.yaml")), "`2.plugins.yaml` is not", alone=True)
+    yield Kind("N.pylock.toml: huge", lambda s: swell(s.kept("pylock.toml")), "`2.pylock.toml` is not", alone=True)
+    yield Kind("N.registry: FIFO", lambda s: _fifo(s.kept("registry")), "`2.registry` is not as it was", alone=True)
     yield Kind("N.pylock.toml: cut", lambda s: cut(s.kept("pylock.toml")), "`2.pylock.toml` is not as it was kept")
     yield Kind(
         "N.pylock.toml: deleted", lambda s: s.kept("pylock.toml").unlink(), "`2.pylock.toml` is missing", alone=True
@@ -535,6 +623,87 @@ def _of_profiles() -> Iterator[Kind]:
         refused="there is no other copy",
         alone=True,
     )
+
+
+def _unpointed(site: Site) -> None:
+    resealed(site.kept("json", 1), lambda record: record.update(keep=True))
+    (site.profile / "generations" / "1").unlink()
+
+
+def _of_orders() -> Iterator[Kind]:
+    def order(site: Site) -> Path:
+        return site.profile / "order.json"
+
+    for name, harm in WAYS.items():
+        yield Kind(
+            f"order.json: {name}",
+            lambda s, harm=harm: harm(order(s)),  # type: ignore[misc]
+            "`order.json` is missing" if name == "deleted" else "`order.json` is damaged",
+            alone=True,
+            changes=("*/order.json",),
+        )
+
+
+def _of_records() -> Iterator[Kind]:
+    """Yield records of generations that are lost or are none: of the current one, and of one before."""
+    for number, which in ((1, "older"), (2, "current")):
+        for name, harm in WAYS.items():
+            what = "missing" if name == "deleted" else "not as it was written"
+            yield Kind(
+                f"N.json of the {which} one: {name}",
+                lambda s, harm=harm, number=number: harm(s.kept("json", number)),  # type: ignore[misc]
+                f"record of generation {number} is {what}",
+                alone=True,
+                changes=(f"*/generations/{number}.json",),
+            )
+    changed = ("*/generations/1.json",)
+    yield Kind("N.json: another state", _other_state, "record of generation 1 is not as", changes=changed)
+    yield Kind(
+        "N.json and its pointer: deleted",
+        lambda s: [(s.profile / "generations" / name).unlink() for name in ("1", "1.json")],
+        "record of generation 1 is missing",
+        alone=True,
+        changes=changed,
+    )
+    yield Kind(
+        "N.json and all that says what it was: deleted",
+        _all_of_the_first,
+        "record of generation 1 is missing",
+        alone=True,
+        changes=("*/order.json", "*/generations/1*", "overlays/*"),
+    )
+
+
+def _all_of_the_first(site: Site) -> None:
+    """Leave nothing by which the first generation could be told; what it kept is no use without that."""
+    shutil.rmtree(os.path.realpath(site.profile / "generations" / "1"))
+    for name in ("1", "1.json", "1.registry"):
+        (site.profile / "generations" / name).unlink()
+
+
+def _of_profile_folders() -> Iterator[Kind]:
+    lost = ("profiles/*", "overlays/*")
+    yield Kind("profile: a file", _profile_file, "is no folder", alone=True, changes=lost)
+    yield Kind("profile: a file, of which nobody knows", _unknown_profile, "is no folder", refused="nothing says what")
+    yield Kind(
+        "generations: a file", lambda s: file_for(s.profile / "generations"), "is no folder", alone=True, changes=lost
+    )
+    yield Kind("profiles of one name: a file", lambda s: file_for(s.profile.parent), "is no folder", refused="nobody")
+
+
+def _profile_file(site: Site) -> None:
+    file_for(site.profile)
+
+
+def _unknown_profile(site: Site) -> None:
+    (site.home / "registry.json").unlink()
+    file_for(site.profile)
+
+
+def file_for(path: Path) -> None:
+    """Let a file take a folder's place."""
+    shutil.rmtree(path)
+    path.write_text("")
 
 
 def _file(path: Path) -> None:
@@ -555,6 +724,16 @@ def _other_state(site: Site) -> None:
 def _of_homes() -> Iterator[Kind]:
     yield Kind("format: flipped", lambda s: (s.home / "format").write_text("q\n"), "`format` is damaged", alone=True)
     yield Kind("format: deleted", lambda s: (s.home / "format").unlink(), "`format` is missing", alone=True)
+    yield Kind(
+        "registry.json: FIFO",
+        lambda s: _fifo(s.home / "registry.json"),
+        "`registry.json` is not as it was",
+        changes=("registry.json.before-vpm-env",),
+    )
+    yield Kind("flocks/gc: a folder", lambda s: folder_for(s.home / "flocks/gc"), "is no lock file", alone=True)
+    yield Kind("flocks/gc: FIFO", lambda s: _fifo(s.home / "flocks/gc"), "is no lock file", alone=True)
+    yield Kind("format: FIFO", lambda s: _fifo(s.home / "format"), "`format` is damaged", alone=True)
+    yield Kind("format: huge", lambda s: swell(s.home / "format"), "`format` is damaged", alone=True)
     yield Kind("registry.json: cut", lambda s: cut(s.home / "registry.json"), "`registry.json` is not as it was")
     yield Kind("home: store for all", lambda s: (s.home / "store").chmod(0o777), "`store` has the mode 777")
     yield Kind("home: profiles for all", lambda s: s.profile.chmod(0o777), "has the mode 777")

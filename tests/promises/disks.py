@@ -62,6 +62,11 @@ class Disk:
             return False
         return True
 
+    def free(self) -> int:
+        """Count the bytes that root may still write."""
+        found = os.statvfs(self.mount)
+        return found.f_bfree * found.f_frsize
+
     def on(self) -> None:
         """Mount it."""
         _run("mount", "-o", _OPTIONS[self.kind], self.image, self.mount)
@@ -91,7 +96,7 @@ def disk(folder: Path, kind: str, *, size: int = 320 * _MIB) -> Iterator[Disk]:
     try:
         made.on()
     except AssertionError as error:
-        pytest.skip(f"no loop mounts: {str(error).strip().splitlines()[-1]}")
+        pytest.skip(f"no loop mounts: {cause(str(error))}")
     try:
         yield made
     finally:
@@ -111,11 +116,16 @@ def read_only(*folders: Path) -> Iterator[None]:
                 mounted.append(folder)
                 _run("mount", "-o", "remount,bind,ro", folder)
             except AssertionError as error:
-                pytest.skip(f"no bind mounts: {str(error).strip().splitlines()[-1]}")
+                pytest.skip(f"no bind mounts: {cause(str(error))}")
         yield
     finally:
         for folder in reversed(mounted):
             _run("umount", "--lazy", folder)
+
+
+def cause(said: str) -> str:
+    """Return why a mount was refused, without its path: what the first line ends with."""
+    return (said.strip().splitlines() or ["-"])[0].rpartition(": ")[2].rstrip(".")
 
 
 def _need_root() -> None:

@@ -85,7 +85,7 @@ def tmpfs(folder: Path, size: int, *, inodes: int = 0) -> Iterator[Small]:
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted: {done.stderr.strip()}")
+        pytest.skip(f"no tmpfs can be mounted: {disks.cause(done.stderr)}")
     try:
         yield Small(folder)
     finally:

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import offspring
+
 LONGEST = 100.0
 """Seconds after which a call hangs; there are 34 processes on perhaps two processors."""
 
@@ -91,12 +93,13 @@ class _Role:
         self.plan = plan
         self.name = f"{name}-{number}"
         self.number = number
+        self.parent = os.getppid()
         self.random = random.Random(f"{plan.seed} {self.name}")
         self.folder = Path(plan.work) / self.name
         self.folder.mkdir(parents=True)
 
     def __call__(self, until: float) -> None:
-        while time.monotonic() < until:
+        while time.monotonic() < until and os.getppid() == self.parent:
             getattr(self, f"_{self.name.split('-')[0]}")()
 
     def _build(self) -> None:
@@ -216,6 +219,7 @@ def _main(plan: Plan) -> int:
     import envbuilder.pipeline
     import envbuilder.sweep  # noqa: F401 (a fork has them then)
 
+    offspring.end_with_parent()
     _shorten_the_day()
     readers = _readers(plan)
     until = time.monotonic() + plan.seconds

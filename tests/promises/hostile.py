@@ -6,8 +6,9 @@ import stat
 import struct
 import zlib
 from dataclasses import replace
+from functools import partial
 
-from wheels import DATA, ENTRY_POINTS, INFO, METADATA, UTF8, Hostile, Member, member
+from wheels import DATA, ENTRY_POINTS, INFO, METADATA, UTF8, Hostile, Member, crowded, member
 
 LINK = stat.S_IFLNK | 0o777
 OUTSIDE = "leads outside"
@@ -32,6 +33,11 @@ def bomb(size: int, *, says: int | None = None) -> Member:
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
     packed = block * (size >> 20) + b"\3\0"
     return member("demo/zeros.bin", b"", packed=packed, size=size if says is None else says, hash="A" * 43)
+
+
+def commanding(name: str, told: str) -> Hostile:
+    """Make a wheel with a command of that name."""
+    return Hostile(entry_points=f"{ENTRY_POINTS}\n[console_scripts]\n{name} = demo:register\n", told=told)
 
 
 def cut(content: bytes) -> bytes:
@@ -156,6 +162,16 @@ HOSTILE: dict[str, Hostile] = {
     "a name with an escape": Hostile(
         metadata=METADATA.replace("demo", "de\x1b[2Jmo"), told="no name|METADATA` is invalid|Not a valid package"
     ),
+    "another's egg-info": one("vllm-99.0.egg-info/PKG-INFO", "pass for another", "Name: vllm\nVersion: 99.0\n"),
+    "another's egg-info, as a file": one("torch.egg-info", "pass for another", "Name: torch\nVersion: 99.0\n"),
+    "another's DIST-INFO": one(
+        "pip-99.0.DIST-INFO/METADATA", "pass for another|dist-info", "Name: pip\nVersion: 99.0\n"
+    ),
+    "another's egg": one("torch-99.0-py3.11.egg/EGG-INFO/PKG-INFO", "pass for another", "Name: torch\nVersion: 9\n"),
+    "another's egg-link": one("torch.egg-link", "pass for another", "/tmp\n"),
+    "another's metadata among purelib": one(
+        f"{DATA}/purelib/torch-99.0.egg-info/PKG-INFO", "pass for another", "Name: torch\nVersion: 99.0\n"
+    ),
     # archives
     "a cut end": Hostile(end=cut, told="zip|EOCD|central directory|end"),
     "a script before it": Hostile(end=before, told="before its first member|zip"),
@@ -180,6 +196,16 @@ HOSTILE: dict[str, Hostile] = {
 }
 """What is said of each is a regular expression."""
 
+MILLION = 1_000_000
+
+CROWDS: dict[str, Hostile] = {
+    "a million members": Hostile(end=partial(crowded, count=MILLION), told="1000005 members .* 200000 and"),
+    "a million members, of which it tells five": Hostile(
+        end=partial(crowded, count=MILLION, says=5), told="members than it says|zip"
+    ),
+}
+"""More members than anybody should hold in memory."""
+
 STARTING: dict[str, Hostile] = {
     "a .pth": one("evil.pth", "startup_code", "import os; os.system('touch /tmp/ran-by-hostile-wheel')\n"),
     "a .PTH": one("evil.PTH", "startup_code", "import os\n"),
@@ -187,7 +213,7 @@ STARTING: dict[str, Hostile] = {
     "a .pth among purelib": one(f"{DATA}/purelib/evil.pth", "startup_code", "import os\n"),
     "a .pth of an editable install": one("__editable__.demo.pth", "startup_code", "/tmp\n"),
     "a .pth of setuptools' name": one("distutils-precedence.pth", "startup_code", "import os\n"),
-    "a sitecustomize": one("sitecustomize.py", "no config can allow it"),
+    "a sitecustomize": one("sitecustomize.py", "no config can allow it(?!.*startup_code)"),
     "a sitecustomize, compiled": one("sitecustomize.pyc", "no config can allow it"),
     "a usercustomize": one("usercustomize/__init__.py", "no config can allow it"),
 }
@@ -200,8 +226,22 @@ SHADOWING: dict[str, Hostile] = {
     "inside the engine": one("vllm/extra.py", "file-in-base"),
     "the engine, compiled": one("vllm.cpython-311-x86_64-linux-gnu.so", "name-in-base"),
     "what the base has": one("numpy/__init__.py", "name-in-base"),
+    "the engine's command": commanding("vllm", "command-in-base: .* the command `vllm`, .* base's `vllm"),
+    "the engine's command, as a file": one(f"{DATA}/scripts/vllm", "command-in-base", "#!/bin/sh\n"),
+    "a shell": commanding("sh", "command-of-machine: .* the command `sh`"),
+    "env": commanding("env", "command-of-machine: .* the command `env`"),
+    "git, as a file": one(f"{DATA}/scripts/git", "command-of-machine: .* the command `git`", "#!/bin/sh\n"),
+    "uv": commanding("uv", "command-of-machine: .* the command `uv`"),
     "the hook": one("_vpm_env_hook.py", "environment's own"),
 }
-"""Names that the base or the standard library has."""
+"""Names that the base, the standard library or the machine has."""
 
-__all__ = ["ENTRY_POINTS", "HOSTILE", "INFO", "SHADOWING", "STARTING"]
+ORDINARY: dict[str, Hostile] = {
+    "activate-tool": commanding("activate-tool", ""),
+    "python-tool": one(f"{DATA}/scripts/python-tool", "", "#!python\n"),
+    "pipx": commanding("pipx", ""),
+    "folders": Hostile(members=(member("demo/inner/", mode=stat.S_IFDIR | 0o2755), member("demo/inner/a.py"))),
+}
+"""Shapes of packages that mean no harm, and look like others that do; most are named after their command."""
+
+__all__ = ["CROWDS", "ENTRY_POINTS", "HOSTILE", "INFO", "ORDINARY", "SHADOWING", "STARTING"]

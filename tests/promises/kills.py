@@ -44,9 +44,10 @@ class Story:
 
 @dataclass
 class Tally:
-    """What was done in all stories: kills, violations, and the steps that were come to."""
+    """What was done in all stories: kills, looks at all files of a base, violations, and steps that were come to."""
 
     kills: int = 0
+    looks: int = 0
     violations: list[str] = field(default_factory=list)
     steps: set[str] = field(default_factory=set)
 
@@ -148,6 +149,7 @@ class Stage:
         if collected.code != 0:
             wrong.append(f"gc: {collected.code} {collected.stdout}{collected.stderr}")
         wrong += [f"stray: {path}" for path in world.strays()]
+        self._tally.looks += 1
         base = self._base().items() ^ clean.base.items()
         return [*wrong, *self._differing(), *(f"in the base: {path}" for path in sorted({path for path, _ in base}))]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,12 @@ from envbuilder import profile as profiles
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BACK = ("rollback",)
+NOTHING_BEHIND = "has no earlier generation to roll back to"
 INSTALL, UNINSTALL, REPAIR = ("hook", "install"), ("hook", "uninstall"), ("verify", "--repair", "--offline")
 WORDS = {
     **dict.fromkeys(("package", "overlay", "generation"), BUILD),
-    "switch": ("rollback",),
+    "switch": BACK,
     "gc": ("gc",),
     "hook": INSTALL,
     "hook: unhooked": UNINSTALL,
@@ -29,9 +32,23 @@ WORDS = {
 }
 """What comes to the steps of each commit; an uninstall leaves no home to look at."""
 
+_MANY = 4
+"""Overlays, from which on a gc comes before the next call: all files of all of them are read after each cut."""
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The sets that may be current after a cut: the old one, and what a rollback goes to."""
+
+    old: str
+    new: str = ""
+
 
 class Outages:
-    """Cut the power again and again, and look what that does."""
+    """Cut the power again and again, and look what that does.
+
+    `cuts` are those that a call was met by; one that comes when it had ended already is looked at, but not counted.
+    """
 
     def __init__(self, at: House, *, thorough: bool, seed: str) -> None:
         self._at, self._thorough = at, thorough
@@ -55,17 +72,20 @@ class Outages:
 
     def sometime(self, seconds: float) -> None:
         """Cut a build at any moment, also while others work for it."""
-        kind, before = self._random.choice(list(faults.CUTS)), self._prepared(BUILD)
-        self._at.call_for(self._random.uniform(0, seconds), kind, *BUILD)
-        self._look(BUILD, f"{kind} at some time", before)
+        kind, sets = self._random.choice(list(faults.CUTS)), self._prepared(BUILD)
+        ended = self._at.call_for(self._random.uniform(0, seconds), kind, *BUILD)
+        self._look(BUILD, f"{kind} at some time", sets, is_counted=ended.code == KILLED)
 
-    def _prepared(self, words: tuple[str, ...]) -> str:
+    def _prepared(self, words: tuple[str, ...]) -> Sets:
+        """Make the ground for a call, and say which sets may be current after it was cut."""
+        if len(list(Path(self._at.layout.overlays).glob("*/*"))) > _MANY:
+            self._at.must("gc")
         if words is BUILD:
             self._at.want(*self._random.choice([["ash"], ["ash"], ["birch"], ["ash", "birch"]]))
             if self._random.random() < 0.1:
                 shutil.rmtree(self._at.layout.cache, ignore_errors=True)
-        elif words == ("rollback",):
-            while profiles.rollback_target(self._at.profile) is None:
+        elif words == BACK:
+            while not self._at.behind():
                 self._at.want("ash")
                 self._at.must(*BUILD)
         elif words == INSTALL:
@@ -75,8 +95,10 @@ class Outages:
         elif words == REPAIR:
             self._at.want("ash")
             self._at.must(*BUILD)
+        sets = Sets(self._at.current(), self._at.behind() if words == BACK else "")
+        if words == REPAIR:
             self._damage()
-        return self._at.current()
+        return sets
 
     def _damage(self) -> None:
         """Spoil a package of the current set, and lose what leads to it."""
@@ -90,41 +112,57 @@ class Outages:
         os.sync()
 
     def _cut(self, words: tuple[str, ...], fault: kit.Fault) -> bool:
-        before = self._prepared(words)
+        sets = self._prepared(words)
         ended = self._at.call(*words, fault=fault)
         if ended.code == KILLED:
-            self._look(words, f"{fault.kind} at {fault.event or fault.at}", before)
+            self._look(words, f"{fault.kind} at {fault.event or fault.at}", sets)
         elif ended.code:
             self.wrong.append(f"{words} ended with {ended.code}: {ended.stderr}")
         return ended.code == KILLED
 
-    def _look(self, words: tuple[str, ...], what: str, before: str) -> None:
+    def _look(self, words: tuple[str, ...], what: str, sets: Sets, *, is_counted: bool = True) -> None:
         self._at.disk.again()
-        self.cuts += 1
-        wrong = []
-        if words == REPAIR:
-            repaired = self._at.call(*REPAIR)
-            wrong += [f"again: {repaired.stdout}{repaired.stderr}"] if repaired.code else []
-        wrong += self._at.bad_files()
-        after = self._at.current()
-        wrong += filter(None, [self._at.starts()])
+        self.cuts += is_counted
+        wrong = list(self._bad() if words != REPAIR else ())  # that was damaged before the cut
+        wrong += [self._at.starts()]
+        wrong += self._repeated(words, sets)
+        wrong += self._bad()
+        if self._thorough or self.cuts % 4 == 0:
+            wrong += self._gone_back()
+        self.wrong += [f"{' '.join(words)}, {what}: {text}" for text in wrong if text]
+
+    def _bad(self) -> Iterator[str]:
+        """Say what of a home is wrong at any moment."""
+        yield from self._at.bad_files()
         verified = self._at.call("verify")
         if verified.code:
-            wrong.append(f"verify: {verified.stdout}{verified.stderr}")
-        if self._thorough or self.cuts % 4 == 0:
-            wrong += self._repeated(words, before, after)
-        self.wrong += [f"{' '.join(words)}, {what}: {text}" for text in wrong]
+            yield f"verify: {verified.stdout}{verified.stderr}"
 
-    def _repeated(self, words: tuple[str, ...], before: str, after: str) -> Iterator[str]:
-        """Say what is wrong when the same call is made again, and with a rollback behind it."""
+    def _repeated(self, words: tuple[str, ...], sets: Sets) -> Iterator[str]:
+        """Say what is wrong when the same call is made again: it succeeds, or says why it has nothing to do.
+
+        Right after the cut the old set is current, or the new one: what a build makes, what a rollback goes to.
+        """
+        after, behind = self._at.current(), self._at.behind() if words == BACK else ""
         again = self._at.call(*words)
-        if again.code and (words is BUILD or before == after):
+        now = self._at.current()
+        is_done = words == BACK and after == sets.new
+        if again.code and not (is_done and not behind and NOTHING_BEHIND in again.stderr):
             yield f"again: {again.code} {again.stdout}{again.stderr}"
             return
-        if words is BUILD and after not in (before, self._at.current()):
-            yield f"{after[:12]} was current"
-        rolled = self._at.call("rollback") if before else again
-        if words is BUILD and rolled.code:
-            yield f"rollback: {rolled.stderr}"
+        new = {BUILD: now, BACK: sets.new}.get(words, sets.old)
+        if after not in (sets.old, new) and words != REPAIR:
+            yield f"{after[:12] or 'nothing'} was current"
+        wanted = {BUILD: now, BACK: (behind or after) if is_done else sets.new}.get(words, sets.old)
+        if now != wanted or not now:
+            yield f"{now[:12] or 'nothing'} is current after the same call"
+        yield from filter(None, [self._at.imports()])
+
+    def _gone_back(self) -> Iterator[str]:
+        """Say what is wrong with a rollback, and with the set that it goes to."""
+        behind = self._at.behind()
+        rolled = self._at.call(*BACK)
+        if bool(rolled.code) == bool(behind) or behind not in ("", self._at.current()):
+            yield f"rollback: {rolled.code} {rolled.stderr}"
         yield from filter(None, [self._at.imports()])
         yield from self._at.bad_files()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import marshal
 import os
@@ -18,8 +19,10 @@ import kit
 import stands
 
 from envbuilder import overlay, package_damage, store
+from envbuilder import profile as profiles
 from envbuilder.paths import Layout
 from envbuilder.profile import Profile
+from envbuilder.switching import rollback_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +106,13 @@ class House:
         """Return the only one."""
         (path,) = Path(self.layout.profiles).glob("default/*")
         return Profile(self.layout, "default", path.name)
+
+    def behind(self) -> str:
+        """Say which set a rollback goes to; "" for none."""
+        if not self.current():
+            return ""
+        number = rollback_target(self.profile)
+        return profiles.read(self.profile, number).digest if number else ""
 
     def imports(self) -> str:
         """Import the plugins of the current set in its own python; "" if all is well."""
@@ -191,6 +201,16 @@ def sync(*paths: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+
+
+def start_writing(path: Path) -> None:
+    """Bring the content of a file to the disk, and nothing of the journal."""
+    kept_going = 1 | 2 | 4  # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE, _WAIT_AFTER
+    descriptor = os.open(path, os.O_RDONLY)
+    call = ctypes.CDLL(None, use_errno=True).sync_file_range
+    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    assert call(descriptor, 0, 0, kept_going) == 0, os.strerror(ctypes.get_errno())
+    os.close(descriptor)
 
 
 def _skeleton_files(layout: Layout) -> Iterator[tuple[str, Path]]:

@@ -73,8 +73,8 @@ def main(kind: str, number: str, home: str, said: str, seconds: str) -> None:
     sys.prefix = sys.exec_prefix = os.path.dirname(os.path.dirname(sys.executable))  # which `site` would see to
     (site,) = (path for path in os.listdir(f"{sys.prefix}/lib") if path.startswith("python"))
     sys.path.append(f"{sys.prefix}/lib/{site}/site-packages")
-    count, wrong = 0, []
-    while time.monotonic() < until:
+    count, wrong, hammer = 0, [], os.getppid()
+    while time.monotonic() < until and os.getppid() == hammer:
         problem = forked(home, random.random() < 0.4) if kind == "fork" else started(home, kind)
         count += 1
         wrong += [problem] if problem else []

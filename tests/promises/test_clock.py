@@ -100,17 +100,18 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, workshop: kit.Workshop) -> T
 
 
 def test_the_order_is_that_of_the_counter(mixed: Times, figure: Figures) -> None:
-    wrong = []
+    wrong, count = [], 0
     for ahead in CLOCKS.values():
         for expected in (3, 2, 1):
             mixed.must("rollback", ahead)
+            count += 2  # and the switch back
             wrong += [] if mixed.current == expected else [f"{mixed.current}, not {expected}"]
         for number in (2, 3, 4):
             mixed.must(f"switch {number}", -ahead)
     last = mixed.build("5.0", -YEAR)
     wrong += [] if last == 5 else [f"the fifth set is generation {last}"]
 
-    figure("R11", "generations made and left under four clocks", count=24, wanted=24, violations=wrong)
+    figure("R11", "rollbacks and switches under four clocks", count=count, wanted=24, violations=wrong)
 
 
 def test_no_word_is_strange(mixed: Times, figure: Figures) -> None:
@@ -127,7 +128,7 @@ def test_no_word_is_strange(mixed: Times, figure: Figures) -> None:
             ):
                 wrong.append(f"{words}, {name}: {ended.code} {ended.stdout}{ended.stderr}")
 
-    figure("R11", "verbs under four clocks", count=count, wanted=30, violations=wrong)
+    figure("R11", "looks under four clocks", count=count, wanted=30, violations=wrong)
 
 
 def test_what_was_current_lately_stays(times: Times, figure: Figures) -> None:
@@ -147,7 +148,7 @@ def test_what_was_current_lately_stays(times: Times, figure: Figures) -> None:
         lost = set(numbers[1:]) - set(times.on_disk())
         wrong += [f"{name}: lost {sorted(lost)}"] if lost else []
 
-    figure("R11", "gc", count=len(orders), wanted=4, violations=wrong, note="after a clock was wrong")
+    figure("R11", "collections", count=len(orders), wanted=4, violations=wrong, note="after a clock was wrong")
 
 
 def test_a_wrong_clock_keeps_nothing_for_ever(times: Times, figure: Figures) -> None:
@@ -160,7 +161,7 @@ def test_a_wrong_clock_keeps_nothing_for_ever(times: Times, figure: Figures) -> 
 
     if times.on_disk() != [3, 4]:
         wrong.append(f"{times.on_disk()} are there")
-    figure("R11", "gc", count=1, violations=wrong, note="two days after it was right again")
+    figure("R11", "collections", count=1, violations=wrong, note="two days after it was right again")
 
 
 def test_gc_under_a_wrong_clock(times: Times, figure: Figures) -> None:
@@ -184,7 +185,7 @@ def test_gc_under_a_wrong_clock(times: Times, figure: Figures) -> None:
         again = times("build --offline", ahead)
         wrong += [f"{name}: {again.stderr}"] if again.code else []
 
-    figure("R11", "gc", count=len(CLOCKS), wanted=4, violations=wrong, note="under four clocks")
+    figure("R11", "collections", count=len(CLOCKS), wanted=4, violations=wrong, note="under four clocks")
 
 
 def test_the_clock_is_set_back_while_it_builds(times: Times, figure: Figures) -> None:
@@ -209,7 +210,7 @@ def test_the_clock_is_set_back_while_it_builds(times: Times, figure: Figures) ->
         Path(f"{gate}.reached").unlink()
         times.must("verify")
 
-    figure("R11", "gc", count=3, wanted=3, violations=wrong, note="in the middle of a build, years apart")
+    figure("R11", "collections", count=3, wanted=3, violations=wrong, note="in the middle of a build, years apart")
 
 
 def test_a_failure_of_the_future_is_no_news(times: Times, figure: Figures) -> None:
@@ -222,7 +223,7 @@ def test_a_failure_of_the_future_is_no_news(times: Times, figure: Figures) -> No
     again = times("build --offline --auto")
 
     wrong = [again.stderr] if again.code or not failed.code else []
-    figure("R11", "a failure under a clock that was ahead", count=1, violations=wrong)
+    figure("R11", "builds after one that failed under a clock that was ahead", count=1, violations=wrong)
 
 
 @pytest.mark.parametrize("moment", [0, 1, -(10**9), 4 * 10**9])

@@ -90,7 +90,7 @@ def test_everybody_at_once(
     print(note)
     figure(
         "R6",
-        "8 builders, 4 switchers, 2 rollbackers, 2 gc, 1 verify, 16 readers at once",
+        "calls by 8 builders, 4 switchers, 2 rollbackers, 2 gc, 1 verify, 16 readers at once",
         count=sum(told.calls.values()),
         wanted=scale(400, 4000),
         violations=wrong,
@@ -242,6 +242,24 @@ def rollback_to_what_gc_takes(meeting: Meeting) -> int:
     return 1
 
 
+def two_profiles_want_what_gc_took(meeting: Meeting) -> int:
+    """A switch has found a set gone, and while it has the packages another profile's makes it again and uses it."""
+    scene = meeting.scene
+    for name in ("one", "two", "three"):
+        users.write_config(scene.vpm_env, name)
+        meeting("build", "--offline", "--profile", "other")
+    meeting("gc", "--grace", "0s", later=NEXT_WEEK)
+    meeting.expect(not scene.used.exists(), "gc did not take it")
+    with meeting.looker("open", "/flocks/overlay-", "switch", "1", "--profile", "other") as looker:
+        meeting("switch", "1")
+        mark = scene.used / "share" / "mark"
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+    meeting.expect(looker["code"] == 0, looker)
+    meeting.expect(mark.exists(), "what is current was thrown away and made once more")
+    return 1
+
+
 def gc_during_a_switch(meeting: Meeting) -> int:
     """A switch has recorded the order, and `current` is the old set still; gc would take the new one."""
     with meeting.halted("switch", "1", at="vpm_env.step switch: ordered"):
@@ -319,6 +337,7 @@ SCHEDULES = (
     gc_meets_an_overlay_without_generation,
     switch_to_what_gc_has_thrown,
     rollback_to_what_gc_takes,
+    two_profiles_want_what_gc_took,
     gc_during_a_switch,
     two_gcs,
     gc_during_verify,

@@ -224,6 +224,31 @@ def test_a_base_brings_its_policy(vpm_env: kit.VpmEnv, index: kit.Index, worksho
     figure("S13", "a base's policy that comes, changes and goes", count=16, wanted=16, violations=violations)
 
 
+def test_an_environment_above_a_base_is_held_to_its_policy(
+    vpm_env: kit.VpmEnv, index: kit.Index, workshop: kit.Workshop, tmp_path: Path, figure: Any
+) -> None:
+    """One that `python -m venv --system-site-packages` made, and one that sees another's packages by a `.pth`."""
+    above = kit.base(tmp_path / "above", kind="system-site", home=tmp_path)
+    beside = kit.base(tmp_path / "beside")
+    below = kit.base(tmp_path / "below")
+    (beside.purelib / "more.pth").write_text(f"{below.purelib}\n")
+    violations = []
+    for base, prefix in ((above, tmp_path / "above-system"), (beside, below.prefix), (above, above.prefix)):
+        file = prefix / "etc" / "vpm-env" / "policy.yaml"
+        file.parent.mkdir(parents=True)
+        vpm_env.config(f"engine: generic\nindex: {index.url}\nplugins:\n{entry('demo')}")
+        env = {**base.env, "VPM_ENV_BASE": str(base.python)}
+        for policy, code, told in (("", 0, "switched"), ("", 0, "nothing to do"), ("sources: []\n", 1, f"{file}:1:1")):
+            if policy:
+                file.write_text(policy)
+            got, said = call(workshop, vpm_env, "build", env)
+            if got != code or told not in said:
+                violations.append(f"{base.kind} {prefix}: {got} {said[:400]}")
+        shutil.rmtree(file.parent)
+        shutil.rmtree(vpm_env.home / "profiles")
+    figure("S13", "policies below an environment", count=9, wanted=9, violations=violations)
+
+
 @pytest.fixture
 def etc() -> Iterator[None]:
     """Have a folder to mount a policy over, in a namespace of the test's own; skip the test where that cannot be."""

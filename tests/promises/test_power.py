@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,9 +17,9 @@ import kit
 import pytest
 from kit import faults
 from outages import WORDS, Outages
-from power import BUILD, KILLED, House, house, publish, sync
+from power import BUILD, KILLED, House, house, publish, start_writing, sync
 
-from envbuilder import protocol, syncing
+from envbuilder import protocol, store, syncing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,13 +44,22 @@ def ordered(tmp_path: Path) -> Iterator[Disk]:
         yield made
 
 
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Disk]:
+    """Lend a disk that uses again what was freed at once, and so small that it must."""
+    with disks.disk(tmp_path / "disk", "ext4, data=writeback", size=80 * MIB) as made:
+        yield made
+
+
 def test_what_is_whole_stays_whole(
     tmp_path: Path, disk: Disk, workshop: kit.Workshop, scale: Scale, figure: Figures
 ) -> None:
     at = house(tmp_path, disk, workshop)
     at.want("ash", "birch")
-    started = time.monotonic()
     changes = len(at.must(*BUILD).changes)
+    at.want("ash", "birch")
+    started = time.monotonic()
+    at.must(*BUILD)
     seconds = time.monotonic() - started
     outages = Outages(at, thorough=scale.is_long, seed=disk.kind)
     wanted = scale(34, 334)
@@ -57,14 +67,16 @@ def test_what_is_whole_stays_whole(
     steps = [(commit, step) for commit in WORDS for step in protocol.STEPS.get(commit, ())]
     for commit, step in steps:
         outages.at_step(WORDS.get(f"{commit}: {step}") or WORDS[commit], f"{commit}: {step}")
-    while outages.cuts < wanted:
-        outages.somewhere(changes) if outages.cuts % 3 else outages.sometime(seconds)
+    for turn in itertools.count():
+        if outages.cuts >= wanted:
+            break
+        outages.somewhere(changes) if turn % 3 else outages.sometime(seconds)
 
     again = at.call(*BUILD)
     outages.wrong += [again.stderr] if again.code else at.bad_files()
     figure(
         "R3",
-        "power cuts at every step, then anywhere",
+        "power cuts in the middle of a call: at every step, then anywhere",
         count=outages.cuts,
         wanted=wanted,
         violations=outages.wrong,
@@ -85,7 +97,40 @@ def test_without_the_sync_files_are_lost(
 
     assert ended.code == KILLED, ended.stderr
     bad = at.bad_files()
-    figure("R3", "a build that does not sync is found out", count=len(bad), wanted=10, note=f"{len(bad)} bad files")
+    figure(
+        "R3",
+        "bad files that are found after a build that does not sync",
+        count=len(bad),
+        wanted=10,
+        note="the test's own test",
+    )
+
+
+def test_what_gc_deleted_does_not_come_back_as_something_else(
+    tmp_path: Path, hasty: Disk, workshop: kit.Workshop, figure: Figures
+) -> None:
+    """A file system may give away the blocks of a deleted file before the deletion is on the disk."""
+    at = house(tmp_path, hasty, workshop)
+    for _ in range(8):
+        at.want("ash", "birch")
+        at.must(*BUILD)
+    shutil.rmtree(at.vpm_env.env["UV_CACHE_DIR"])
+    spare = 5 * MIB // 2  # with less, the file system writes its journal to find what it may use
+    _write(hasty.mount / "others", hasty.free() - spare)
+    os.sync()
+    before = len(store.keys(at.layout))
+
+    at.must("gc", "--keep", "1", "--grace", "0s")
+    deleted = before - len(store.keys(at.layout))
+    for number in range((hasty.free() - spare) // 5120):
+        neighbour = Path(at.layout.store) / f"neighbour-{number}"
+        neighbour.write_bytes(os.urandom(5000))
+        start_writing(neighbour)
+    hasty.cut("cut")
+    hasty.again()
+
+    wrong = at.bad_files() + [text for text in [at.imports(), at.starts()] if text]
+    figure("R3", "packages that gc deleted just before a cut", count=deleted, wanted=8, violations=wrong)
 
 
 def test_bytecode_for_another_python(
@@ -135,7 +180,14 @@ def test_what_others_leave_of_the_same_cut(
     wrong = at.bad_files()
     files = sum(len(names) for _, _, names in os.walk(at.layout.store))
     note = f"bad files of all: vpm-env {len(wrong)} of {files}, {', '.join(told)}"
-    figure("R3", "the same wheels, the same cut", count=files, wanted=100, violations=wrong, note=note)
+    figure(
+        "R3",
+        "files of a store after a cut that pip and uv had, too",
+        count=files,
+        wanted=100,
+        violations=wrong,
+        note=note,
+    )
     assert ended.code == 0
 
 
@@ -166,7 +218,7 @@ def test_a_neighbour_does_not_hold_up_a_build(
         wrong.append(f"{seconds['busy']:.2f} s, not {seconds['quiet']:.2f}")
     wrong += [at.imports()] if at.imports() else []
     note = f"{seconds['quiet']:.2f} s with nobody, {seconds['busy']:.2f} s beside {scale(600, 2048)} MiB that wait"
-    figure("R3", "a neighbour writes", count=1, violations=wrong, note=note)
+    figure("R3", "builds beside a neighbour that writes", count=1, violations=wrong, note=note)
 
 
 @pytest.mark.parametrize(("waiting", "one_by_one"), [(0, False), (200, False), (400, True), (1 << 30, True)])

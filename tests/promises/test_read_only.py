@@ -128,7 +128,7 @@ def test_what_looks_works(site: Site, part: str, scale: Scale, figure: Figures) 
         if ended.code not in (0, 1) or "Traceback" in ended.stderr:
             wrong.append(f"{words} ended with {ended.code}: {ended.stderr[-600:]}")
 
-    figure("R10", "verbs that look", count=len(looks) + 2, wanted=7, violations=wrong, note=part)
+    figure("R10", "calls that look", count=len(looks) + 2, wanted=7, violations=wrong, note=part)
 
 
 def test_what_would_change_says_so(site: Site, part: str, figure: Figures) -> None:
@@ -141,7 +141,14 @@ def test_what_would_change_says_so(site: Site, part: str, figure: Figures) -> No
         elif "read-only" not in ended.stderr.lower() or ended.stderr.count("error:") != 1:
             wrong.append(f"{words} says {ended.stderr!r}")
 
-    figure("R10", "verbs that change say so", count=len(refused), wanted=0, violations=wrong, note=part)
+    figure(
+        "R10",
+        "calls that would change something, and say that they cannot",
+        count=len(refused),
+        wanted=0,
+        violations=wrong,
+        note=part,
+    )
 
 
 def test_sets_are_active(site: Site, part: str, figure: Figures) -> None:
@@ -169,7 +176,7 @@ def test_sets_are_active(site: Site, part: str, figure: Figures) -> None:
         if (out, err) != ("2.0\n", ""):
             wrong.append(f"{name}: {out}{err}")
 
-    figure("R10", "ways in", count=len(ways), wanted=3, violations=wrong, note=part)
+    figure("R10", "Pythons that get their set", count=len(ways), wanted=3, violations=wrong, note=part)
 
 
 def test_a_run_holds_its_lease(site: Site, figure: Figures) -> None:
@@ -190,7 +197,7 @@ def test_a_run_holds_its_lease(site: Site, figure: Figures) -> None:
         child.communicate("\n", timeout=30)
     os.close(lease)
 
-    figure("R10", "`run` from a read-only home holds its lease", count=1, violations=wrong)
+    figure("R10", "leases of `run` from a read-only home", count=1, violations=wrong)
 
 
 def _content(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -146,7 +147,7 @@ def test_an_unknown_name_is_told_and_never_replaced(ground: Ground, figure: Any)
             violations.append(f"{name}: {said}")
         if (ground.vpm_env.folder / "pylock.plugins.toml").exists():
             violations.append(f"{name}: something was locked")
-    figure("S8", "names that no index has", count=len(cases), wanted=3, violations=violations)
+    figure("S8", "names that no index has", count=len(cases), wanted=2, violations=violations)
 
 
 class _Liar(ThreadingHTTPServer):
@@ -308,11 +309,54 @@ def test_commits_stay_until_somebody_asks_for_others(ground: Ground, tmp_path: P
     figure("S9", "git: branches and tags that move, commits that go", count=looks, wanted=9, violations=violations)
 
 
+def test_a_cache_that_others_may_write_to_is_not_used(ground: Ground, figure: Any) -> None:
+    """uv compares no hash of what it unpacked once, so a home that is new would get what somebody put there."""
+    config = f"find_links: {ground.public.folder}\npolicy: {{hashes: required}}\n" + of("demo")
+    cache, words = ground.folder / "uv", "build --offline"
+    cases = [("anybody's", "", 0o777, -1, -1), ("a folder in it", "wheels-v*", 0o777, -1, -1)]
+    if os.getuid() == 0:
+        cases += [("a group's", "", 0o775, -1, 4712), ("another's", "", 0o755, 4711, -1)]
+    violations = []
+    for name, pattern, mode, owner, group in cases:
+        shutil.rmtree(cache, ignore_errors=True)
+        ground.renew()
+        violations += [f"{name}: no first build"] if ground.build(config, words=words).code else []
+        _poison(next(cache.glob("archive-v*/*/demo/__init__.py")))
+        ground.renew()
+        for path in cache.glob(pattern) if pattern else [cache]:
+            path.chmod(mode)
+            os.chown(path, owner, group)
+        ended = ground.build(config, words=words)
+        got = [path.read_text() for path in ground.vpm_env.home.glob("store/*-demo-1.0/lib/demo/__init__.py")]
+        if ended.code or len(got) != 1 or "POISON" in got[0]:
+            violations.append(f"{name}: {ended.code} {got} {ended.stderr[-400:]}")
+        if ended.stderr.count("is not used, but one in the home") != 1:
+            violations.append(f"{name}: not told once: {ended.stderr}")
+    shutil.rmtree(cache)
+    figure("S9", "uv's cache in the hands of others", count=len(cases), wanted=2, violations=violations)
+
+
+def _poison(module: Path) -> None:
+    """Change what uv unpacked, and make its RECORD say so."""
+    record = next(module.parent.parent.glob("*.dist-info/RECORD"))
+    before, after = module.read_bytes(), module.read_bytes() + b"# POISON\n"
+    module.unlink()
+    module.write_bytes(after)
+    text = record.read_text()
+    spelled = [
+        base64.urlsafe_b64encode(hashlib.sha256(each).digest()).rstrip(b"=").decode() for each in (before, after)
+    ]
+    text = text.replace(f"{spelled[0]},{len(before)}", f"{spelled[1]},{len(after)}")
+    record.unlink()
+    record.write_text(text)
+
+
 def test_no_address_is_an_option_or_a_command(ground: Ground, tmp_path: Path, figure: Any) -> None:
     ran = tmp_path / "ran"
     repository = kit.git_repository(kit.project(tmp_path / "plain", "plain"))
     run = f"touch {ran}"
     urls = [
+        f"ext::{run}",
         f"ext::sh -c '{run}'",
         f"ext::sh%20-c%20'{run}'",
         f"--upload-pack={run}",

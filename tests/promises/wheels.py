@@ -108,13 +108,30 @@ def archive(members: Iterable[Member]) -> bytes:
         if not one.is_hidden:
             directory += central
             count += 1
-    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, min(count, 0xFFFF), min(count, 0xFFFF), len(directory), len(body), 0)
-    if count > 0xFFFF:
-        at = len(body) + len(directory)
-        end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(directory), len(body))
-        end += struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
-        end += struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(directory), len(body), 0)
-    return bytes(body + directory + end)
+    return bytes(body) + _ended(bytes(directory), len(body), count)
+
+
+def _ended(directory: bytes, start: int, count: int) -> bytes:
+    """Put an archive's end behind its directory."""
+    if count <= 0xFFFF:
+        return directory + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), start, 0)
+    end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(directory), start)
+    end += struct.pack("<4sLQL", b"PK\6\7", 0, start + len(directory), 1)
+    return directory + end + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(directory), start, 0)
+
+
+def crowded(made: bytes, *, count: int, says: int | None = None) -> bytes:
+    """Put `count` empty members more into an archive; its end speaks of all of them, or of `says`."""
+    length, start = struct.unpack_from("<2L", made, len(made) - 10)
+    had = struct.unpack_from("<H", made, len(made) - 12)[0]
+    names = [b"demo/%07d" % number for number in range(count)]
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 33, 0, 0, 0, 12, 0)
+    entry = struct.pack("<4s6H3L5HL", b"PK\1\2", 0x0314, 20, 0, 0, 0, 33, 0, 0, 0, 12, 0, 0, 0, 0, 0o100644 << 16)
+    step = len(local) + 12
+    body = made[:start] + b"".join(local + name for name in names)
+    places = (struct.pack("<L", start + step * number) for number in range(count))
+    entries = b"".join(entry + place + name for place, name in zip(places, names, strict=True))
+    return body + _ended(made[start : start + length] + entries, len(body), had + count if says is None else says)
 
 
 def _headers(one: Member, start: int) -> tuple[bytes, bytes]:

@@ -130,7 +130,7 @@ class World:
             wrong.append(f"a plain python imports {seen.stdout.strip()!r}")
         elif self.has_hook and now in sets and not is_damaged and seen.stdout.strip() != sets[now]:
             wrong.append(f"a plain python imports {seen.stdout.strip()!r}, and {sets[now]!r} is current")
-        if is_damaged:
+        if is_damaged or not _names(self.home):
             return wrong
         verified = self("verify")
         return wrong if verified.code == 0 else [*wrong, f"verify: {verified.stdout}{verified.stderr}"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from envbuilder import profile as profiles
+from envbuilder import recording, switching
 from envbuilder.errors import ProfileError
 from envbuilder.paths import Layout
 from envbuilder.profile import Generation, Profile
@@ -35,7 +36,7 @@ class History(RuleBasedStateMachine):
 
     @rule(switch=st.booleans(), digest=st.sampled_from("def"))
     def build(self, switch: bool, digest: str) -> None:
-        made = profiles.add(self.profile, self._generation(digest * 64), config=b"", lock="")
+        made = recording.add(self.profile, self._generation(digest * 64), config=b"", lock="")
         self.digests.append(digest)
         assert made.number == self.count
         if switch:
@@ -57,9 +58,9 @@ class History(RuleBasedStateMachine):
             below = below[:-1]
         if not below:
             with pytest.raises(ProfileError):
-                profiles.rollback_order(self.profile)
+                switching.rollback_order(self.profile)
             return
-        after = profiles.rollback_order(self.profile)
+        after = switching.rollback_order(self.profile)
         assert after == below
         profiles.switch(self.profile, after[-1], verb="rollback", hold=True, after=after)
         self.stack, self.held = below, True
@@ -68,7 +69,7 @@ class History(RuleBasedStateMachine):
     @rule(data=st.data())
     def mark_bad(self, data: st.DataObject) -> None:
         number = data.draw(st.integers(1, self.count))
-        profiles.mark(self.profile, number, state="bad")
+        switching.mark(self.profile, number, state="bad")
         self.bad |= {other for other in range(1, self.count + 1) if self._digest(other) == self._digest(number)}
 
     @invariant()
