@@ -61,6 +61,13 @@ class Clean:
     after: str
     names: frozenset[str]
     base: dict[str, str]
+    begins_empty: bool
+    ends_empty: bool
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Tell whether there is no home before the call, or none after it."""
+        return self.begins_empty or self.ends_empty
 
 
 class Stage:
@@ -74,14 +81,14 @@ class Stage:
 
     def _told(self) -> Clean:
         world = self._world
-        before, base = world.current(), self._base()
+        before, base, begins_empty = world.current(), self._base(), world.is_empty
         told = world.must(*self._story.words)
         self._note_steps(told)
         if self._story.then:
             self._note_steps(world.must(*self._story.then))
-        after = world.current()
+        after, ends_empty = world.current(), world.is_empty
         world.must("gc", "--grace", "0s")
-        return Clean(told.changes, before, after, frozenset(world.names()), base)
+        return Clean(told.changes, before, after, frozenset(world.names()), base, begins_empty, ends_empty)
 
     def put_back(self) -> None:
         """Make the ground as it was."""
@@ -137,13 +144,14 @@ class Stage:
         world, story, clean = self._world, self._story, self.clean
         sets = sets_of(world.home)
         allowed = set(sets) if story.moves_on else {clean.before, clean.after}
-        wrong = [f"right after: {what}" for what in world.broken(allowed, sets, is_damaged=story.is_damaged)]
+        found = world.broken(allowed, sets, is_damaged=story.is_damaged, may_be_empty=clean.may_be_empty)
+        wrong = [f"right after: {what}" for what in found]
         again = world(*(story.then or story.words))
         if again.code not in (*story.again, *(1,) * story.moves_on * (calls - 1)):
             wrong.append(f"again: {again.code} {again.stdout}{again.stderr}")
         sets |= sets_of(world.home)
         wanted = {clean.after, *sets} if story.moves_on else {clean.after}
-        wrong += [f"in the end: {what}" for what in world.broken(wanted, sets)]
+        wrong += [f"in the end: {what}" for what in world.broken(wanted, sets, may_be_empty=clean.ends_empty)]
         settled()
         collected = world("gc", "--grace", "0s")
         if collected.code != 0:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 ERRNOS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE")
 _NOT_REPAIRED = "warning: not repaired: "
-_TELLING = ("error: ", _NOT_REPAIRED)
 _NAMES_PROGRAM = re.compile(r"`(git|uv)`: ", re.IGNORECASE)
+_STARTS = "subprocess.Popen"
 _IN_TRASH = re.compile(r"/?home/trash/")
 _MAY_DIFFER = re.compile(
     r"(lacking|stray): (home/cache/|(home/profiles/.*|work)/pylock\.|home/.*\d\.registry$)|in the base: .*__pycache__$"
@@ -112,7 +112,7 @@ class Refusals(Stage):
         self._refused.count += 1
         self._refused.told += told.code != 0 or _is_told(told, fault)
         self._refused.places[_shape(refused[0])] += 1
-        wrong = [*_wrong_words(told, fault), *self._left()]
+        wrong = [*self._wrong_words(told, fault, refused), *self._left()]
         if told.code == 0 and not _is_told(told, fault) and not self._may_pass(told, fault):
             wrong.append("the error is told to nobody")
         wrong += [what for what in self.wrong(1) if not _MAY_DIFFER.match(what)]
@@ -149,6 +149,29 @@ class Refusals(Stage):
             for kinds, pattern, shown in _OTHERWISE
         )
 
+    def _wrong_words(self, told: kit.Ended, fault: kit.Fault, refused: list[str]) -> list[str]:
+        """Say what is wrong with what a refused call said: one error, in the system's words, with a path.
+
+        A program that does not start is named instead, and a repair tells each thing once that it could not mend.
+        """
+        said = told.stdout + told.stderr
+        if "Traceback" in said or told.code not in (0, 1):
+            return [f"ended with {told.code}: {said}"]
+        if told.code == 0:
+            return []
+        lines = told.stderr.splitlines()
+        errors = [line for line in lines if line.startswith("error: ")]
+        unmended = [line for line in lines if line.startswith(_NOT_REPAIRED)] if self._story.is_damaged else []
+        wrong = []
+        if len(errors) + bool(unmended) != 1 or len(unmended) != len(set(unmended)):
+            wrong.append(f"not one error: {said}")
+        if _system_words(fault) not in told.stderr.lower():
+            wrong.append(f"the system's words are not told: {said}")
+        starts = all(change.startswith(f"{faults.REFUSED} {_STARTS} ") for change in refused)
+        if "/" not in told.stderr and not (starts and _NAMES_PROGRAM.search(told.stderr)):
+            wrong.append(f"no path: {told.stderr}")
+        return wrong
+
     def _left(self) -> list[str]:
         """Name what a refused call has left behind, before anybody clears up."""
         world = self._world
@@ -157,25 +180,11 @@ class Refusals(Stage):
 
 def _is_told(told: kit.Ended, fault: kit.Fault) -> bool:
     """Tell whether the system's words are there, in a warning for instance."""
-    return os.strerror(getattr(errno, fault.kind)).lower() in (told.stdout + told.stderr).lower()
+    return _system_words(fault) in (told.stdout + told.stderr).lower()
 
 
-def _wrong_words(told: kit.Ended, fault: kit.Fault) -> list[str]:
-    """Say what is wrong with what a refused call said."""
-    said = told.stdout + told.stderr
-    if "Traceback" in said or told.code not in (0, 1):
-        return [f"ended with {told.code}: {said}"]
-    if told.code == 0:
-        return []
-    errors = [line for line in told.stderr.splitlines() if line.startswith(_TELLING)]
-    if len(errors) != 1 and not (errors and all(line.startswith(_NOT_REPAIRED) for line in errors)):
-        return [f"{len(errors)} errors: {said}"]  # what is not repaired may keep other things from being so
-    wrong = []
-    if not _is_told(told, fault):
-        wrong.append(f"the system's words are not told: {told.stderr}")
-    if "/" not in told.stderr and not _NAMES_PROGRAM.search(told.stderr):
-        wrong.append(f"neither path nor program: {told.stderr}")
-    return wrong
+def _system_words(fault: kit.Fault) -> str:
+    return os.strerror(getattr(errno, fault.kind)).lower()
 
 
 def _shape(change: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -86,8 +87,8 @@ class Model:
         marked = {number for number in range(1, self.newest + 1) if self.sets[number - 1] == mine} if bad else set()
         return replace(self, stack=self.below, held=True, bad=self.bad | marked, gone=self.gone - {target})
 
-    def collect(self) -> Model:
-        spared = {self.current, *self.below[-1:], *self.kept} | ({self.newest} - self.bad)
+    def collect(self, begun: frozenset[int] = frozenset()) -> Model:
+        spared = {self.current, *self.below[-1:], *self.kept, *begun} | ({self.newest} - self.bad)
         going = set(range(1, self.newest + 1)) - spared
         stay = {self.sets[number - 1] for number in spared - self.gone if number}
         last = {self.sets[number - 1] for number in going - self.gone} - stay
@@ -121,6 +122,7 @@ class Home(RuleBasedStateMachine):
         super().__init__()
         self.model = self.before = Model()
         self.wanted: Wanted = frozenset()
+        self.first: frozenset[int] = frozenset()  # what killed calls were to make current first
 
     @initialize()
     def begin(self) -> None:
@@ -167,9 +169,7 @@ class Home(RuleBasedStateMachine):
     @rule(crash=st.integers(-30, 60))
     def collect(self, crash: int) -> None:
         if self.model.sets:
-            self._do(self.model.collect(), "gc", "--grace", "0s", crash=crash, later=LATER)
-            if self.model.current is None:  # what a killed first switch was to make current is spared
-                self.model = replace(self.model, gone=self._found().gone)
+            self._do(self.model.collect(self._begun()), "gc", "--grace", "0s", crash=crash, later=LATER)
 
     @rule(pick=PICKS)
     def corrupt_and_repair(self, pick: int) -> None:
@@ -188,6 +188,15 @@ class Home(RuleBasedStateMachine):
         if self.model.sets:
             self._do(self.model, "verify")
 
+    def _begun(self) -> frozenset[int]:
+        """Say what a first switch was to make current, and wrote down, before it was killed: that is spared."""
+        order = Path(self.profile.path, "order.json")
+        if self.model.current is not None or not order.exists():
+            return frozenset()
+        begun = frozenset(json.loads(order.read_text())["order"][-1:])
+        assert begun <= self.first, f"{begun} and not one of {self.first}"
+        return begun
+
     def _picked(self, pick: int) -> int:
         return 1 + pick % self.model.newest
 
@@ -199,6 +208,7 @@ class Home(RuleBasedStateMachine):
         ended = self._call(*words, fault=fault, later=later)
         if ended.code == -9:
             self.counts["crashes"] += 1
+            self.first |= frozenset(after.stack[-1:]) if self.model.current is None else frozenset()
             self.model = self._standing(self.model, after)
         else:
             assert ended.code == 0, f"{words}\n{ended.stdout}{ended.stderr}"

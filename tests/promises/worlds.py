@@ -116,10 +116,13 @@ class World:
             check=False,
         )
 
-    def broken(self, allowed: set[str], sets: dict[str, str], *, is_damaged: bool = False) -> list[str]:
+    def broken(
+        self, allowed: set[str], sets: dict[str, str], *, is_damaged: bool = False, may_be_empty: bool = False
+    ) -> list[str]:
         """Say what is wrong right after a call died: `allowed` are the sets that may be current.
 
-        `sets` says what a Python sees under each; "" is none. Of a home that `is_damaged`, only what must be even so.
+        `sets` says what a Python sees under each; "" is none. Of a home that `is_damaged`, only what must be even so;
+        one that `may_be_empty` may also be gone.
         """
         now = self.current()
         wrong = [] if now in allowed else [f"{now[:12] or 'nothing'} is current"]
@@ -130,10 +133,15 @@ class World:
             wrong.append(f"a plain python imports {seen.stdout.strip()!r}")
         elif self.has_hook and now in sets and not is_damaged and seen.stdout.strip() != sets[now]:
             wrong.append(f"a plain python imports {seen.stdout.strip()!r}, and {sets[now]!r} is current")
-        if is_damaged or not _names(self.home):
+        if is_damaged or (may_be_empty and self.is_empty):
             return wrong
         verified = self("verify")
         return wrong if verified.code == 0 else [*wrong, f"verify: {verified.stdout}{verified.stderr}"]
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is no home."""
+        return not _names(self.home)
 
     @property
     def has_hook(self) -> bool:
