@@ -3,7 +3,7 @@
 Usage: python tests/promises/report.py [--short] [--only R1]... [--save FILE]
 
 Needs the development tools (`bash .ci/test` makes .venv with them). `--short` is what CI runs, in minutes; without it
-everything runs at its full length, which takes one hour or two on two cores. What a machine cannot do (mounts,
+everything runs at its full length, which takes two hours on two cores. What a machine cannot do (mounts,
 namespaces, other users) is skipped, with its reason, and counted. Ends with 1 when anything was violated or missed, or
 left out without a reason.
 """
@@ -71,12 +71,12 @@ NOISE = 1.25
 def main() -> int:
     """Run, show, save; return 1 unless every promise was kept."""
     arguments = _parse()
-    with tempfile.TemporaryDirectory(prefix="vpm-env-promises-") as folder:
+    with tempfile.TemporaryDirectory(prefix="vpm-env-promises-", ignore_cleanup_errors=True) as folder:
         figures = Path(folder, "figures")
         started = time.monotonic()
-        code = _run(arguments, figures)
+        code = _run(arguments, figures, Path(folder, "tests"))
+        seconds = time.monotonic() - started
         found = [json.loads(line) for line in figures.read_text().splitlines()] if figures.exists() else []
-    seconds = time.monotonic() - started
     if arguments.short and not arguments.only:
         found.append(own_time(seconds))
     text, is_green = table(found, arguments.only, short=arguments.short, seconds=seconds)
@@ -159,10 +159,14 @@ def _by_order(one: tuple[str, str]) -> tuple[tuple[str, int], str]:
     return _order(one[0]), one[1]
 
 
-def _run(arguments: argparse.Namespace, figures: Path) -> int:
-    """Run the tests; whatever way this ends, nothing that they started or mounted stays."""
+def _run(arguments: argparse.Namespace, figures: Path, scratch: Path) -> int:
+    """Run the tests; whatever way this ends, nothing that they started or mounted stays.
+
+    They lie in `scratch`, so that they neither wait for what other runs left to be deleted, nor delete it.
+    """
     files = _files_of(arguments.only or list(PROMISES))
     command = [sys.executable, "-m", "pytest", "-q", "-m", "promise", "-n", "2", "--dist", "loadfile", "--no-header"]
+    command += ["--basetemp", str(scratch)]
     own = {"VPM_ENV_TEST_FIGURES": str(figures), "VPM_ENV_TEST_SCALE": "short" if arguments.short else "long"}
     offspring.adopt()
     offspring.keep_mounts()
