@@ -95,19 +95,20 @@ def listen(child: subprocess.Popen[bytes], caught: list[int], tell: Callable[[st
     started = said = time.monotonic()
     while not caught:
         now = time.monotonic()
-        if poll.poll(TICK * 1000):
-            said = now
-            chunk = os.read(stream.fileno(), 1 << 16)
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines if chunk else [rest]:
-                error = error or pass_on(line, tell)
-            if not chunk:
+        if not poll.poll(TICK * 1000):
+            if child.poll() is not None:
                 break
-        elif child.poll() is not None:
+            if now - said >= HEARTBEAT:
+                tell(f"still building, {now - started:.0f} s so far")
+                said = now
+            continue
+        said = now
+        chunk = os.read(stream.fileno(), 1 << 16)
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines if chunk else [rest]:
+            error = error or pass_on(line, tell)
+        if not chunk:
             break
-        elif now - said >= HEARTBEAT:
-            tell(f"still building, {now - started:.0f} s so far")
-            said = now
     return outcome(child, caught, error)
 
 

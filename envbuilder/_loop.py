@@ -113,11 +113,13 @@ def failures(folder: str, generation: int | None, command: str) -> int:
     failed = []
     for path, number, before, words in known(f"{folder}/attempts", names):
         began, lives = look(path)
-        if lives and number == generation and now - began < GOOD_AFTER + PAUSE:  # else only something it left lives
-            oldest = min(oldest, began)
-        elif not lives and (number != generation or began < begin):
+        if lives:
+            is_start = number == generation and now - began < GOOD_AFTER + PAUSE  # else only something it left lives
+            oldest = min(oldest, began) if is_start else oldest
+            continue
+        if number != generation or began < begin:
             forget(path)
-        elif not lives and words == command:
+        elif words == command:
             failed.append((began, before + 1))
     return max((times for began, times in failed if began <= oldest), default=0)
 

@@ -152,15 +152,11 @@ def _divided(path: str, shapes: tuple[str, ...]) -> tuple[list[str], list[str]]:
     ours: list[str] = []
     strange: list[str] = []
     for name in fs.names_in(path):
-        entry = join(path, name)
-        if not re.fullmatch(shapes[0], name):
-            strange.append(entry)
-        elif not shapes[1:]:
-            ours.append(entry)
-        elif islink(entry) or not isdir(entry):
-            strange.append(entry)
-        else:
+        entry, is_ours = join(path, name), bool(re.fullmatch(shapes[0], name))
+        if is_ours and shapes[1:] and isdir(entry) and not islink(entry):
             deeper = _divided(entry, shapes[1:])
             ours += deeper[0]
             strange += deeper[1]
+        else:
+            (ours if is_ours and not shapes[1:] else strange).append(entry)
     return (ours, strange) if strange else ([path], [])

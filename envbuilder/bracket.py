@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import profile as profiles
 from envbuilder.errors import BisectError
-from envbuilder.pipeline import rebuild
+from envbuilder.rebuilding import rebuild
 from envbuilder.switching import chosen, ensure, named
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from envbuilder.base import describe
 from envbuilder.errors import ProfileError
 from envbuilder.overlay_damage import AWAY, ENTRY, LEASE, RIGHTS, SEAL, SKELETON, WAIT
 from envbuilder.overlay_entries import Entry
-from envbuilder.pipeline import rebuild
 from envbuilder.profile import Profile
+from envbuilder.rebuilding import rebuild
 from envbuilder.recollection import generations_of, manifest_of
 from envbuilder.skeleton import skeleton
 
@@ -30,18 +30,27 @@ SCRIPT, OWN = 0o755, 0o444
 def describe_again(mending: Mending, wrong: Sequence[Wrong]) -> None:
     """Give overlays their manifests back; one that nothing points to goes."""
     for entry in (entry for entry in wrong if entry.cure == SEAL):
-        base_key, digest = entry.at
-        if (base_key, digest) in recording.pointed(mending.layout):
+        if entry.at in recording.pointed(mending.layout):
             with mending.attempt(entry, "its manifest was written again"):
                 _describe(mending, entry)
-        elif not all(map(_can_be_asked, profiles.all_profiles(mending.layout))):
-            mending.refuse(entry, "whether a generation has it cannot be told while a profile is damaged")
-        elif disposal.is_leased(mending.layout, base_key, digest):
-            mending.refuse(entry, "no generation has it, and a process uses it")
         else:
-            with mending.attempt(entry, "no generation has it; it went to the trash"):
-                disposal.discard(mending.layout, base_key, digest)
+            _discard(mending, entry)
     protocol.reached("repair", "described")
+
+
+def _discard(mending: Mending, entry: Wrong) -> None:
+    if why := _why_it_stays(mending, entry):
+        mending.refuse(entry, why)
+        return
+    with mending.attempt(entry, "no generation has it; it went to the trash"):
+        disposal.discard(mending.layout, *entry.at)
+
+
+def _why_it_stays(mending: Mending, entry: Wrong) -> str:
+    """Say why an overlay that nothing points to cannot go; "" where it can."""
+    if not all(map(_can_be_asked, profiles.all_profiles(mending.layout))):
+        return "whether a generation has it cannot be told while a profile is damaged"
+    return "no generation has it, and a process uses it" if disposal.is_leased(mending.layout, *entry.at) else ""
 
 
 def _can_be_asked(profile: Profile) -> bool:

@@ -79,21 +79,25 @@ def _of_files(root: str, key: str, said: dict[str, PackageFile], allowed: frozen
     for folder in sorted({above for path in said for above in _above(path)}):
         if os.path.islink(join(root, folder)):
             yield Wrong(KIND, key, f"`{folder}` is no folder", FETCH)
-    for path, file in said.items():
-        try:
-            status = os.lstat(join(root, path))
-        except (FileNotFoundError, NotADirectoryError):
-            yield Wrong(KIND, key, f"`{path}` is missing", FETCH)
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            yield Wrong(KIND, key, f"`{path}` is no regular file", FETCH)
-        elif status.st_size != file.size or sha256_file(join(root, path)) != file.sha256:
-            yield Wrong(KIND, key, f"`{path}` has another content", FETCH)
-        elif text := misplaced_rights(status, file.mode, allowed):
-            yield Wrong(KIND, key, f"`{path}` {text}", RIGHTS, (join(root, path), file.mode))
+    for file in said.values():
+        if text := _wrong_content(join(root, file.path), file):
+            yield Wrong(KIND, key, f"`{file.path}` {text}", FETCH)
+        elif text := misplaced_rights(os.lstat(join(root, file.path)), file.mode, allowed):
+            yield Wrong(KIND, key, f"`{file.path}` {text}", RIGHTS, (join(root, file.path), file.mode))
     for name in (store.MANIFEST, store.FILES):
         if text := misplaced_rights(os.lstat(join(root, name)), 0o444, allowed):
             yield Wrong(KIND, key, f"`{name}` {text}", RIGHTS, (join(root, name), 0o444))
+
+
+def _wrong_content(path: str, file: PackageFile) -> str:
+    """Say what is wrong with a file but for its rights; "" if nothing is."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
+    return "has another content" if status.st_size != file.size or sha256_file(path) != file.sha256 else ""
 
 
 def _of_others(root: str, key: str, said: dict[str, PackageFile], allowed: frozenset[int]) -> Look:

@@ -21,7 +21,7 @@ from envbuilder.base import describe
 from envbuilder.errors import BaseError, PackageError, ProfileError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT
 from envbuilder.package_damage import COMPILE, DROP, FETCH, NAME, RIGHTS
-from envbuilder.pipeline import job_of
+from envbuilder.rebuilding import job_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,8 @@ def _mend(mending: Mending, key: str, entries: Sequence[Wrong], *, is_needed: bo
     if os.path.islink(mending.layout.package(key)) and not cures & {FETCH, NAME}:
         home = os.path.dirname(os.path.dirname(os.readlink(mending.layout.package(key))))
         mending.refuse(entries[0], f"it lies in the store of `{home}`: `vpm-env --home {home} verify --repair`")
-    elif FETCH not in cures:
+        return
+    if FETCH not in cures:
         _mend_in_place(mending, key, entries)
     elif is_needed:
         _have_anew(mending, key, entries[0])

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from functools import cache
 from os.path import exists, join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import failures, flocks, fs, lockfile, overlay, policing, process, registry, reserve, sourcing, store
+from envbuilder import failures, lockfile, overlay, process, registry, reserve, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder import recipe as recipes
-from envbuilder.assembly import assemble, fill, link
-from envbuilder.base import Base, describe
-from envbuilder.checks import accepts
+from envbuilder.assembly import assemble
+from envbuilder.base import describe
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
-from envbuilder.composition import describe as describe_set
-from envbuilder.composition import parts_of
-from envbuilder.config import Config, Local, PyPI, read, read_kept
-from envbuilder.errors import BaseError, ConfigError, Place, Problem, ProfileError, UsageError
-from envbuilder.job import Job, Request
-from envbuilder.lending import lenders
+from envbuilder.config import Config, Local, PyPI, read
+from envbuilder.errors import BaseError, ConfigError, Place, Problem, UsageError
 from envbuilder.names import normalized
-from envbuilder.overlay_damage import is_as_made
 from envbuilder.paths import HOOK
+from envbuilder.preparation import prepared
 from envbuilder.recipe import Recipe
 from envbuilder.recording import building
 from envbuilder.scope import make_home, profile_of
@@ -33,14 +27,14 @@ from envbuilder.unchanged import file_digest, look, policies_seen
 
 if TYPE_CHECKING:
     from envbuilder.foresight import Foreseen
+    from envbuilder.job import Job, Request
     from envbuilder.lock import Lock
     from envbuilder.manifest import Manifest
     from envbuilder.package import Package
     from envbuilder.planning import Difference
-    from envbuilder.profile import Generation, Profile
+    from envbuilder.profile import Profile
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
-    from envbuilder.uv import Uv
 
 
 def build(found: Scope, request: Request, report: Reporter, *, config: Config | None = None) -> Outcome:
@@ -66,7 +60,7 @@ def build(found: Scope, request: Request, report: Reporter, *, config: Config | 
         building(profile, wait=found.lock_wait, on_wait=report.waiting),
         failures.shared(profile, config, since=asked) if request.auto else nullcontext(),
     ):
-        job = _job(found, config, base, profile, request, report)
+        job = prepared(found, config, base, profile, request, report)
         with registry.telling_failures(profile, config):
             assembled = assemble(job)
         manifest = assembled.manifest
@@ -95,7 +89,7 @@ def _preview(found: Scope, config: Config, request: Request, report: Reporter) -
         profile = profile_of(found, base)
         _require_known(request.upgrade, config, profile)
         with undisturbed(profile, at, report.waiting):
-            job = _job(at, config, base, profile, request, report)
+            job = prepared(at, config, base, profile, request, report)
             foreseen = foresee(job)
             contents = _contents(foreseen.lock, foreseen.packages)
             return _plan(job, profile, foreseen, planned(profile, contents, foreseen.manifest))
@@ -137,60 +131,6 @@ def _renew_hook(job: Job, profile: Profile) -> None:
         job.report.warn(f"the hook is for the base as it was before, and cannot be written again: {error.reason}")
 
 
-def rebuild(found: Scope, report: Reporter) -> Any:
-    """Return the function that makes a collected generation's overlay again, from its own lock."""
-
-    def make(profile: Profile, generation: Generation) -> None:
-        is_damaged = profiles.is_on_disk(profile, generation)
-        what = "is damaged" if is_damaged else "was collected"
-        report.note(f"generation {generation.number} {what}; rebuilding it from its lock")
-        job, lock = job_of(found, profile, generation.number, generation.config, report)
-        with flocks.locked(found.layout.gc_lock, wait=found.lock_wait, on_wait=report.waiting, shared=True):
-            _remake(job, generation, lock)
-
-    return make
-
-
-def job_of(
-    found: Scope, profile: Profile, number: int, config_file: str, report: Reporter, *, offline: bool = False
-) -> tuple[Job, Lock]:
-    """Return what it takes to have the packages of a generation again, by what was kept with it, and its lock.
-
-    `config_file` is where its config lay. Raise a `VpmError` where its lock is gone or is not allowed any more.
-    """
-    kept = profile.file(number, "pylock.toml")
-    lock = locks.read(kept)
-    if lock is None:
-        raise ProfileError(f"generation {number} was collected, and its lock is gone")
-    base = describe(found.interpreter, found.layout, found.env, engine=found.engine)
-    config = read_kept(profile.file(number, "plugins.yaml"), file=config_file, env=found.env)
-    job = _job(found, config, base, profile, Request(offline=offline), report, previous=lock)
-    policing.refuse(job.policies, lock, kept, config, found.env)
-    return job, lock
-
-
-def _remake(job: Job, generation: Generation, lock: Lock) -> None:
-    from_source = {locked.plugin for locked in lock.packages if locked.is_built}
-    with fs.staging(job.layout.tmp) as scratch:
-        built = sourcing.have(
-            job, tuple(plugin for plugin in job.config.enabled if plugin.name in from_source), scratch
-        )
-    packages = fill(job, lock, built)
-    parts = parts_of(lock, packages, job.config)
-    manifest = describe_set(lock, parts, job.base)._replace(accepts=accepts(job.config, lock))
-    if manifest.digest != generation.digest:
-        raise ProfileError(
-            f"generation {generation.number} cannot be rebuilt as it was: its sources or its base have changed",
-            hint="`vpm-env build` makes a set of what there is now",
-        )
-    path = job.layout.overlay(job.base.key, manifest.digest)
-    lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
-    with flocks.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
-        if not is_as_made(job.layout, job.base.key, manifest.digest, manifest, parts):  # who held the lock may have
-            link(job.layout, job.base, job.env, parts, path)
-            overlay.seal(path, manifest)
-
-
 def _require_known(names: frozenset[str] | None, config: Config, profile: Profile) -> None:
     """Refuse a name to upgrade that is neither a plugin's nor a package's of the newest set."""
     newest = profiles.newest(profile)
@@ -211,32 +151,6 @@ def read_config(found: Scope) -> Config:
         problem = Problem(place=Place(file="plugins.yaml"), key="", text="no config was found")
         raise ConfigError((problem,), hint="`vpm-env init` writes one; `--config FILE` names another")
     return read(found.config_file, env=found.env)
-
-
-def _job(
-    found: Scope,
-    config: Config,
-    base: Base,
-    profile: Profile,
-    request: Request,
-    report: Reporter,
-    *,
-    previous: Lock | None = None,
-) -> Job:
-    lock, lock_file = (previous, "") if previous else lockfile.previous(config, base, profile)
-    policies = policing.in_force(config, base, found.env)
-    return Job(
-        config=config,
-        base=base,
-        layout=found.layout._replace(stores=lenders(config.stores, found.layout, report)),
-        env=found.env,
-        uv=cache(lambda: _uv(found, request, config, report, wheels_only=policing.wheels_only(policies))),
-        request=request,
-        previous=lock,
-        lock_file=lock_file,
-        report=report,
-        policies=policies,
-    )
 
 
 def _draft(job: Job, manifest: Manifest, lock: Lock, lock_file: str) -> Draft:
@@ -279,19 +193,6 @@ def _fingerprint(source: Local, job: Job) -> str:
     from envbuilder.sources import fingerprint  # only configs with local plugins pay for it
 
     return fingerprint(source, job.env)
-
-
-def _uv(found: Scope, request: Request, config: Config, report: Reporter, *, wheels_only: bool) -> Uv:
-    """Configure uv; for a kept config, which has no credentials, by the one in force where there is one."""
-    from envbuilder.uv import configure, distrusted  # a build whose lock fits and whose packages are there calls no uv
-
-    in_force = config
-    is_kept = not request.dry_run and config.sha256 != file_digest(config.file)
-    if is_kept and found.config_file and exists(found.config_file):
-        in_force = read(found.config_file, env=found.env)
-    if reason := distrusted(found.env):
-        report.warn(reason)
-    return configure(in_force, found.env, found.layout, offline=request.offline, wheels_only=wheels_only)
 
 
 def _contents(lock: Lock, stored: dict[str, Package]) -> dict[str, tuple[str, str, int | None]]:

@@ -92,18 +92,23 @@ def _of_lost(lost: list[int]) -> Problems:
 
 
 def _of_current(profile: Profile, records: dict[int, Generation | None], lost: list[int]) -> Problems:
+    number = profiles.current(profile)
+    if text := _wrong_current(profile, {*records, *lost}):
+        yield text, CURRENT, None
+    elif number is not None and records.get(number) and not lexists(profile.pointer(number)):
+        yield f"`current` names generation {number}, whose overlay is gone", POINTER, number
+
+
+def _wrong_current(profile: Profile, numbers: set[int]) -> str:
+    """Say what is wrong with `current` itself; "" if nothing is, or nothing was ever current."""
     path, number = profile.current, profiles.current(profile)
     if not lexists(path):
-        if _was_switched(profile):
-            yield "`current` is missing", CURRENT, None
-    elif not islink(path):
-        yield "`current` is no link", CURRENT, None
-    elif number is None or os.readlink(path) != f"generations/{number}":
-        yield f"`current` leads to `{os.readlink(path)}`, which is no generation", CURRENT, None
-    elif number not in records and number not in lost:
-        yield f"`current` names generation {number}, which there is not", CURRENT, None
-    elif records.get(number) and not lexists(profile.pointer(number)):
-        yield f"`current` names generation {number}, whose overlay is gone", POINTER, number
+        return "`current` is missing" if _was_switched(profile) else ""
+    if not islink(path):
+        return "`current` is no link"
+    if number is None or os.readlink(path) != f"generations/{number}":
+        return f"`current` leads to `{os.readlink(path)}`, which is no generation"
+    return "" if number in numbers else f"`current` names generation {number}, which there is not"
 
 
 def _was_switched(profile: Profile) -> bool:

@@ -13,7 +13,6 @@ from envbuilder import profile as profiles
 from envbuilder.digest import read_bytes, sealed, sha256_bytes
 from envbuilder.errors import ProfileError, VpmError
 from envbuilder.mending import NoLongerWrong
-from envbuilder.pipeline import rebuild
 from envbuilder.profile import STATES, Generation, read_order
 from envbuilder.profile_damage import (
     CURRENT,
@@ -27,6 +26,7 @@ from envbuilder.profile_damage import (
     look,
     sound_record,
 )
+from envbuilder.rebuilding import rebuild
 from envbuilder.recollection import digests_of, manifest_of, recipe_of, recipes
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from envbuilder.composition import parts_of
 from envbuilder.digest import is_sealed, read_sealed
 from envbuilder.errors import ProfileError, VpmError
 from envbuilder.manifest import Manifest
-from envbuilder.pipeline import job_of
+from envbuilder.rebuilding import job_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -45,16 +45,14 @@ def taken(subjects: Sequence[Subject], base: Base, files: BaseFiles) -> Iterator
         return
     shadowed = {subject.name for subject in subjects if subject.override}
     owners = _owners(base, shadowed)
-    for subject in subjects:
-        if subject.name in base.distributions and not subject.override:
-            continue  # that it has the same commands goes without saying
-        for name in brought[subject.name]:
-            owner = owners.get(name) or _by_record(name, base, files, shadowed)
-            if owner:
-                is_engines = owner.partition(" ")[0] in base.engine.distributions
-                yield _in_base(subject, name, owner, ERROR if is_engines else WARNING)
-            elif _is_of_machine(name, subject):
-                yield _of_machine(subject, name)
+    # that what the base has, too, has the same commands goes without saying
+    others = [subject for subject in subjects if subject.name not in base.distributions or subject.override]
+    for subject, name in [(each, name) for each in others for name in brought[each.name]]:
+        if owner := owners.get(name) or _by_record(name, base, files, shadowed):
+            is_engines = owner.partition(" ")[0] in base.engine.distributions
+            yield _in_base(subject, name, owner, ERROR if is_engines else WARNING)
+        elif _is_of_machine(name, subject):
+            yield _of_machine(subject, name)
 
 
 def in_two_packages(subjects: Sequence[Subject]) -> Iterator[Finding]:

@@ -144,16 +144,21 @@ def _at_odds(found: Iterable[Direct], known: dict[str, Plugin]) -> list[tuple[st
     wrong = []
     for each in found:
         other = first.setdefault(each.name, each)
-        wanted = _spelled(each)
-        if other.place != each.place:
-            wrong.append((each.plugin, f"{wanted}, and `{other.requirer}` the one at another URL"))
-        elif other.sha256 and each.sha256 and other.sha256 != each.sha256:
-            wrong.append((each.plugin, f"{wanted}, and `{other.requirer}` one with another sha256"))
+        if difference := _difference(each, other):
+            wrong.append((each.plugin, f"{_spelled(each)}, and `{other.requirer}` {difference}"))
         elif each.sha256:
             first[each.name] = each
         if each.name in known and known[each.name].source != each.source:
-            wrong.append((each.plugin, f"{wanted}, and the plugin `{known[each.name].name}` is it from elsewhere"))
+            text = f"{_spelled(each)}, and the plugin `{known[each.name].name}` is it from elsewhere"
+            wrong.append((each.plugin, text))
     return wrong
+
+
+def _difference(one: Direct, other: Direct) -> str:
+    """Say what the other one is that the one is not; "" where they can be the same."""
+    if other.place != one.place:
+        return "the one at another URL"
+    return "one with another sha256" if other.sha256 and one.sha256 and other.sha256 != one.sha256 else ""
 
 
 def _plain(job: Job, found: list[Direct]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from envbuilder import overlay
 from envbuilder.planning import ABSENT, changes
+from envbuilder.profile import LOST
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def steps(profile: Profile, generations: Iterable[Generation]) -> Iterator[tuple[str, ...]]:
-    """Say of each of a profile's generations, oldest first, what it changed."""
+    """Say of each of a profile's generations, oldest first, what it changed against the last that is known."""
 
     @lru_cache(maxsize=2)
     def manifest(digest: str) -> Manifest | None:
@@ -27,6 +28,9 @@ def steps(profile: Profile, generations: Iterable[Generation]) -> Iterator[tuple
 
     before = None
     for after in generations:
+        if after.reason == LOST:
+            yield (LOST,)
+            continue
         yield tuple(_said(before, after, manifest)) or ("same versions, not the same set",)
         before = after
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
@@ -9,28 +10,29 @@ from envbuilder import profile as profiles
 from envbuilder.scope import profile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from envbuilder.scope import Scope
 
-KINDS = ("check", "generation", "digest-or-generation", "kept", "package", "plugin", "profile")
-
 
 def values(kind: str, found: Scope) -> Iterator[tuple[str, str]]:
-    """Yield the values of a kind and what each is; raise a `VpmError` where that cannot be known."""
-    if kind == "plugin":
-        yield from _plugins(found)
-    elif kind == "check":
-        from envbuilder.doctor import CHECKS  # only for checks
+    """Yield the values of a kind, one of `KINDS`, and what each is; raise a `VpmError` where that cannot be known."""
+    return _LISTS[kind](found)
 
-        yield from ((check.name, check.looks_at) for check in CHECKS)
-    elif kind == "profile":
-        yield from ((name, "profile") for name in fs.names_in(found.layout.profiles))
-    elif kind == "package":
-        newest = profiles.newest(profile_of(found))
-        yield from ((name, version) for name, version, *_ in (newest.packages if newest else ()))
-    else:
-        yield from _generations(found, with_digests=kind == "digest-or-generation", only_kept=kind == "kept")
+
+def _checks(_: Scope) -> Iterator[tuple[str, str]]:
+    from envbuilder.doctor import CHECKS  # only for checks
+
+    return ((check.name, check.looks_at) for check in CHECKS)
+
+
+def _profiles(found: Scope) -> Iterator[tuple[str, str]]:
+    return ((name, "profile") for name in fs.names_in(found.layout.profiles))
+
+
+def _packages(found: Scope) -> Iterator[tuple[str, str]]:
+    newest = profiles.newest(profile_of(found))
+    return ((name, version) for name, version, *_ in (newest.packages if newest else ()))
 
 
 def _plugins(found: Scope) -> Iterator[tuple[str, str]]:
@@ -43,7 +45,7 @@ def _plugins(found: Scope) -> Iterator[tuple[str, str]]:
         yield plugin.name, kind if plugin.enabled else f"{kind}, disabled"
 
 
-def _generations(found: Scope, *, with_digests: bool, only_kept: bool) -> Iterator[tuple[str, str]]:
+def _generations(found: Scope, *, with_digests: bool = False, only_kept: bool = False) -> Iterator[tuple[str, str]]:
     profile = profile_of(found)
     known = [entry for entry in profiles.generations(profile) if entry.keep or not only_kept]
     now = profiles.current(profile)
@@ -52,3 +54,15 @@ def _generations(found: Scope, *, with_digests: bool, only_kept: bool) -> Iterat
         yield str(entry.number), f"{entry.digest[:12]}, {entry.state}{current}"
     if with_digests:
         yield from {entry.digest[:12]: f"generation {entry.number}" for entry in known}.items()
+
+
+_LISTS: dict[str, Callable[[Scope], Iterator[tuple[str, str]]]] = {
+    "check": _checks,
+    "generation": _generations,
+    "digest-or-generation": partial(_generations, with_digests=True),
+    "kept": partial(_generations, only_kept=True),
+    "package": _packages,
+    "plugin": _plugins,
+    "profile": _profiles,
+}
+KINDS = tuple(_LISTS)

@@ -88,7 +88,7 @@ def _switch(call: Call) -> int:
 
 def _rebuild(found: Any, console: Console) -> Any:
     def rebuild(profile: Any, generation: Any) -> None:
-        from envbuilder.pipeline import rebuild as make
+        from envbuilder.rebuilding import rebuild as make
 
         make(found, console.reporter())(profile, generation)
 

@@ -160,7 +160,7 @@ def _run(call: Call) -> int:
 def _supervise(call: Call) -> int:
     """Stay with a server to its end, and end as it did."""
     from envbuilder import process
-    from envbuilder.pipeline import rebuild
+    from envbuilder.rebuilding import rebuild
     from envbuilder.scope import profile_of, scope
     from envbuilder.supervise import Supervisor, require_movable
 

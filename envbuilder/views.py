@@ -8,6 +8,7 @@ from envbuilder.build_view import said_of
 from envbuilder.console import Console, Table
 from envbuilder.errors import ProfileError
 from envbuilder.planning import size_text
+from envbuilder.remains import UNKNOWN
 from envbuilder.steps import steps
 from envbuilder.switching import chosen
 from envbuilder.tuples import TYPE_CHECKING
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 
 def show_history(profile: Profile, as_json: bool, console: Console) -> None:
-    """Show every generation, oldest first, with what it changed."""
-    known = profiles.generations(profile)
+    """Show every generation, oldest first, with what it changed; of one whose record is lost, what is left of it."""
+    known = [profiles.known(profile, number) for number in profiles.numbers(profile)]
+    if lost := [str(entry.number) for entry in known if entry.reason == profiles.LOST]:
+        records = "the record of generation" if len(lost) == 1 else "the records of generations"
+        console.warn(f"{records} {', '.join(lost)} cannot be read: {profiles.REPAIR}")
     now = profiles.current(profile)
     if as_json:
         console.json(
@@ -47,7 +51,7 @@ def show_history(profile: Profile, as_json: bool, console: Console) -> None:
 def _history_row(
     profile: Profile, entry: Generation, said: tuple[str, ...], now: int | None, console: Console
 ) -> tuple[str, ...]:
-    words = [entry.state] + (["kept"] if entry.keep else [])
+    words = [entry.state if entry.reason != profiles.LOST else UNKNOWN] + (["kept"] if entry.keep else [])
     if not profiles.is_on_disk(profile, entry):
         words.append("its store is gone" if profiles.lost_packages(profile, entry) else "collected")
     heading = {"bad": "failed", "untried": "not judged"}.get(entry.state)

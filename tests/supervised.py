@@ -185,7 +185,7 @@ from envbuilder.console import Console
 from envbuilder.events import Journal
 from envbuilder.heartbeat import Pace, Target
 from envbuilder.paths import environment
-from envbuilder.pipeline import rebuild
+from envbuilder.rebuilding import rebuild
 from envbuilder.scope import Options, profile_of, scope
 from envbuilder.supervise import Supervisor
 from envbuilder.trial import Watch
