@@ -13,9 +13,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envbuilder import cli
 from envbuilder.commands import ALIASES, GROUPS, VERBS
 from envbuilder.completion import Option, Syntax, Word, syntax_of
+from envbuilder.parsers import parsers
 from envbuilder.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def main() -> None:
 
 def page() -> str:
     """Return the page."""
-    syntaxes = {verb: syntax_of(verb, parser) for verb, parser in cli.parsers().items()}
+    syntaxes = {verb: syntax_of(verb, parser) for verb, parser in parsers().items()}
     own = [option for option in syntaxes["status"].options if option.names[0] in OF_EVERY_VERB]
     lines = [HEAD.format(every="\n".join(table(own)))]
     for group in GROUPS:

@@ -3,7 +3,10 @@
 An interrupt while there is nothing to undo yet, or any more, ends the process as it ends any other.
 """
 
-import signal
+try:  # the enumerations of `signal` take half as long as an interpreter's start
+    import _signal as signal  # type: ignore[import-not-found]
+except ImportError:
+    import signal
 
 _handler = signal.getsignal(signal.SIGINT)
 if _handler is signal.default_int_handler:

@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-import re
-
 from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from typing import Any
 
     from envbuilder.amounts import Amount
     from envbuilder.console import Console
     from envbuilder.paths import Environment
     from envbuilder.scope import Options
+
+
+HIDDEN = "==SUPPRESS=="
+"""argparse's word for what no help shows."""
+_DIGITS, _HEX = 64, frozenset("0123456789abcdefABCDEF")
+
+
+OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
+"""Options of every verb that take a value."""
+OPTIONS_OF_ALL = (
+    ("--config FILE", "the config (else $VPM_ENV_CONFIG, $VLLM_PLUGIN_CONFIG, ./plugins.yaml, ~/.config/ENGINE)"),
+    ("--base PATH", "the engine's interpreter or environment (else looked for)"),
+    ("--home DIR", "where everything is kept (else $VPM_ENV_HOME)"),
+    ("--profile NAME", "which history to use (default: `default`)"),
+    ("-q, --quiet", "only data, warnings and errors"),
+    ("-v, --verbose", "every step"),
+    ("-h, --help", "help for a verb"),
+    ("--version", "the version"),
+)
+"""What help says of the options of every verb."""
+
+
+class Words:
+    """What was said to a verb, by the names that its parser gives; a name that it lacks is an `AttributeError`."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class Call(NamedTuple):
@@ -23,7 +53,7 @@ class Call(NamedTuple):
     `parsers` makes the parsers of all verbs, by name.
     """
 
-    arguments: argparse.Namespace
+    arguments: Words
     options: Options
     env: Environment
     console: Console
@@ -59,7 +89,7 @@ def number(text: str) -> int:
 
 def generation(text: str) -> str:
     """Read what may name a generation: a number, or the first hex digits of a digest; `switching.named` finds it."""
-    if not re.fullmatch(r"[0-9a-fA-F]{1,64}", text):
+    if not text or len(text) > _DIGITS or not _HEX.issuperset(text):
         hint = "name it by its number, or by the first digits of its digest: see `vpm-env history`"
         raise UsageError(f"`{text}` is no generation", hint=hint)
     return text

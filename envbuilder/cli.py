@@ -1,33 +1,33 @@
-"""The command line: parse, one call, show. The only place that catches errors and knows exit codes.
+"""The command line: read, one call, show. The only place that catches errors and knows exit codes.
 
-Only the parser of the verb at hand is built, and each verb imports what it needs: `rollback` is what somebody waits
-for at night.
+Only the words of the verb at hand are read, and each verb imports what it needs: `rollback` is what somebody waits for
+at night.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from os.path import isdir, join
 
 from envbuilder import __version__, notice
-from envbuilder.arguments import Call
-from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, Verb, run_of
+from envbuilder.arguments import OPTIONS_OF_ALL, OWN_OPTIONS, Call, Words
+from envbuilder.commands import ALIASES, GROUPS, VERBS, WAYS, run_of
 from envbuilder.console import Console, plain
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.paths import environment
+from envbuilder.plain_words import Plain
 from envbuilder.profile import DEFAULT, Profile, current
 from envbuilder.scope import Options, home
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
     from typing import NoReturn
 
     from envbuilder.paths import Layout
 
 INTERRUPTED = 130
-_OWN_OPTIONS = ("--config", "--base", "--home", "--profile")
 _WITH_COMMAND = {
     "run": (
         *("--generation", "--without"),
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(given)
         base = arguments.base if isinstance(arguments.base, str) else None  # a verb of several bases reads its own
         options = Options(config=arguments.config, base=base, home=arguments.home, profile=arguments.profile)
-        call = Call(arguments, options, env, console, parsers)
+        call = Call(arguments, options, env, console, _parsers)
         code = run_of(VERBS[arguments.verb]).call(call)
         _settle(call)
         return code
@@ -105,7 +105,7 @@ def _show_error(error: VpmError, words: list[str], console: Console) -> int:
     return error.exit_code
 
 
-def parse(words: list[str]) -> argparse.Namespace:
+def parse(words: list[str]) -> Words:
     """Parse the command line; raise `UsageError` for one that does not fit."""
     own, command = _split(words)
     at = _verb_index(own)
@@ -114,7 +114,13 @@ def parse(words: list[str]) -> argparse.Namespace:
     if own[at] in _WORDS:
         _answer(own[at], own[at + 1 :])
     verb = VERBS.get(ALIASES.get(own[at], own[at])) or _unknown(own[at])
-    return _verb_parser(verb).parse_args(own[:at] + own[at + 1 :], argparse.Namespace(verb=verb.name, command=command))
+    run, rest = run_of(verb), own[:at] + own[at + 1 :]
+    values = Plain(run).read(rest)
+    if values is None:  # argparse knows what else they may mean, or what is wrong with them
+        from envbuilder.parsers import parser_of
+
+        return parser_of(verb).parse_args(rest, Words(verb=verb.name, command=command))
+    return Words(verb=verb.name, command=command, **values)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -123,7 +129,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     at = _verb_index(words[:end])
     valued = _WITH_COMMAND.get(ALIASES.get(words[at], words[at])) if at is not None else None
     if at is not None and valued:
-        first = _first_word(words[:end], at + 1, (*_OWN_OPTIONS, *valued))
+        first = _first_word(words[:end], at + 1, (*OWN_OPTIONS, *valued))
         if first is not None:
             return words[:first], words[first:]
     return words[:end], words[end + 1 :]
@@ -131,7 +137,7 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
 
 def _verb_index(words: list[str]) -> int | None:
     """Find the verb: the first word that is no option and no value of a global one."""
-    return _first_word(words, 0, _OWN_OPTIONS)
+    return _first_word(words, 0, OWN_OPTIONS)
 
 
 def _first_word(words: list[str], start: int, valued: Sequence[str]) -> int | None:
@@ -146,7 +152,9 @@ def _answer(word: str, more: list[str]) -> NoReturn:
     if word == "version" or at is None:
         _without_verb(["--version" if word == "version" else "--help"])
     verb = VERBS.get(ALIASES.get(more[at], more[at])) or _unknown(more[at])
-    sys.stdout.write(_verb_parser(verb).format_help())
+    from envbuilder.parsers import parser_of
+
+    sys.stdout.write(parser_of(verb).format_help())
     raise SystemExit(0)
 
 
@@ -158,6 +166,12 @@ def _without_verb(words: list[str]) -> NoReturn:
     raise SystemExit(0 if not words or {"-h", "--help"} & set(words) else UsageError.exit_code)
 
 
+def _parsers() -> dict[str, argparse.ArgumentParser]:
+    from envbuilder.parsers import parsers  # only for who lists all verbs
+
+    return parsers()
+
+
 def overview() -> str:
     """Return the help page: verbs grouped by what people want to do."""
     from textwrap import wrap
@@ -167,64 +181,9 @@ def overview() -> str:
         lines += ["", f"{group}:"]
         lines += [f"  {verb.name:<12}{verb.summary}" for verb in VERBS.values() if verb.group == group]
     lines += ["", "Options of every verb:"]
-    for left, right in _GLOBAL_HELP:
+    for left, right in OPTIONS_OF_ALL:
         lines += wrap(f"  {left:<19}{right}", 80, subsequent_indent=" " * 21, break_on_hyphens=False)
     return "\n".join([*lines, "", "`vpm-env VERB --help` has the rest.", ""])
-
-
-_GLOBAL_HELP = (
-    ("--config FILE", "the config (else $VPM_ENV_CONFIG, $VLLM_PLUGIN_CONFIG, ./plugins.yaml, ~/.config/ENGINE)"),
-    ("--base PATH", "the engine's interpreter or environment (else looked for)"),
-    ("--home DIR", "where everything is kept (else $VPM_ENV_HOME)"),
-    ("--profile NAME", "which history to use (default: `default`)"),
-    ("-q, --quiet", "only data, warnings and errors"),
-    ("-v, --verbose", "every step"),
-    ("-h, --help", "help for a verb"),
-    ("--version", "the version"),
-)
-
-
-class _Formatter(argparse.HelpFormatter):
-    """Help of one width: to ask for the terminal's, argparse loads shutil, for every option of every call."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=80)
-
-
-class _Parser(argparse.ArgumentParser):
-    aliases: tuple[str, ...] = ()
-
-    def format_help(self) -> str:
-        from envbuilder.samples import SAMPLES  # only help shows them
-
-        return f"{super().format_help()}\nexample:\n  {SAMPLES[self.prog.split()[-1]]}\n"
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message[:1].lower() + message[1:].rstrip("."), hint=f"see `{self.prog} --help`")
-
-
-def _verb_parser(verb: Verb) -> _Parser:
-    parser = _Parser(
-        prog=f"vpm-env {verb.name}", description=verb.summary, allow_abbrev=False, formatter_class=_Formatter
-    )
-    run = run_of(verb)
-    run.takes(parser)
-    helps = {left.split()[0]: right for left, right in _GLOBAL_HELP}
-    own = parser.add_argument_group("options of every verb")
-    for name in _OWN_OPTIONS:
-        action = "append" if name in run.repeated else "store"
-        own.add_argument(name, metavar=name.lstrip("-").upper(), help=helps[name], action=action)
-    own.add_argument("-q", "--quiet", action="store_true", help=helps["-q,"])
-    own.add_argument("-v", "--verbose", action="store_true", help=helps["-v,"])
-    return parser
-
-
-def parsers() -> dict[str, argparse.ArgumentParser]:
-    """Make the parser of every verb, with its other names: what completion and the documentation are made of."""
-    made = {verb.name: _verb_parser(verb) for verb in VERBS.values()}
-    for alias, name in ALIASES.items():
-        made[name].aliases = (*made[name].aliases, alias)
-    return dict(made)
 
 
 def _unknown(name: str) -> NoReturn:

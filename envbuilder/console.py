@@ -7,7 +7,6 @@ terminal would obey instead of showing is escaped here, for all verbs.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -174,6 +173,8 @@ def one_line(text: str) -> str:
 
 def json_text(record: dict[str, Any]) -> str:
     """Spell JSON that a terminal only shows and that any encoding can hold."""
+    import json  # only for who asks for it
+
     has_all = "utf" in (sys.stdout.encoding or "").lower()
     text = json.dumps(record, indent=2, ensure_ascii=not has_all)
     if text.replace("\n", "").isprintable():

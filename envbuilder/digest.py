@@ -6,11 +6,11 @@ interpreter's own sha256 does, as it does for the standard library's `random`.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
 
+from envbuilder.notation import canonical, loads
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ _BLOCK = 1 << 20
 
 RECORD_LIMIT = 128 << 20
 """Bytes of a record; that of a package with half a million files has fewer."""
-
-
-def canonical(value: Any) -> bytes:
-    """Write plain data as JSON with one spelling: keys sorted, no spaces, ASCII, no NaN."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode("ascii")
 
 
 def sha256_of(value: Any) -> str:
@@ -87,7 +81,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a record, which is a JSON object in a regular file; raise as `read_bytes` does, also for what is none."""
     content = read_bytes(path)
     try:
-        record = json.loads(content)
+        record = loads(content)
     except RecursionError:
         raise ValueError("nests too deeply") from None
     if isinstance(record, dict):

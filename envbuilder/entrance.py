@@ -7,10 +7,11 @@ from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import startup_code
-from envbuilder.digest import RECORD_LIMIT, canonical
+from envbuilder.digest import RECORD_LIMIT
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import PackageError
 from envbuilder.members import MAX_NAME, has_hidden, is_interpreter, is_own_data
+from envbuilder.notation import canonical
 from envbuilder.record import HARMFUL, refuse
 
 if TYPE_CHECKING:

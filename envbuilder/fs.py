@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import stat
 from contextlib import contextmanager, suppress
 from os.path import basename, dirname, join
 
 from envbuilder import protocol
+from envbuilder.notation import lined
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -275,8 +275,8 @@ def _write_over(path: StrPath, content: bytes) -> None:
 
 
 def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
-    """Write plain data as indented JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), mode=mode)
+    """Write a record as JSON with a line for each member, atomically."""
+    write_atomic(path, f"{lined(value)}\n".encode(), mode=mode)
 
 
 @drawing

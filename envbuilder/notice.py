@@ -6,10 +6,9 @@ Its first line says which base and generation the rest is about, and has the dig
 
 from __future__ import annotations
 
-import json
-
 from envbuilder import fs
 from envbuilder.digest import read_bytes, sha256_bytes
+from envbuilder.notation import loads
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def read_from(path: str) -> Notice | None:
     """Return what the registry at `path` says, which may be the one that is kept with a generation."""
     try:
         head, _, rest = _content(path).partition(b"\n")
-        said = json.loads(head.rstrip(b",") + b"}")["vpm_env"]
+        said = loads(head.rstrip(b",") + b"}")["vpm_env"]
         found = Notice(str(said["base"]), said["generation"], said["failed"], said.get("digest"))
         return found if said["sha256"] == sha256_bytes(rest) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

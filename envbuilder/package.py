@@ -10,12 +10,12 @@ looks at none of them: what it needs of a package is some hundred bytes.
 
 from __future__ import annotations
 
-import json
 import os
 
-from envbuilder.digest import canonical, read_bytes, sealed, sha256_bytes, sha256_of
+from envbuilder.digest import read_bytes, sealed, sha256_bytes, sha256_of
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import PackageError
+from envbuilder.notation import canonical, loads
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Files:
             name = os.path.basename(os.path.dirname(self._path))
             problems = ("`files.json` is missing or damaged",)
             raise PackageError(package=name, problems=problems, hint="see `vpm-env verify`")
-        return tuple(map(_file, json.loads(content)))
+        return tuple(map(_file, loads(content)))
 
 
 class Package(NamedTuple):

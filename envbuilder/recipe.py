@@ -7,12 +7,12 @@ the next build a look at everything.
 
 from __future__ import annotations
 
-import json
 from os.path import dirname, join
 
 from envbuilder import __version__, fs
 from envbuilder.digest import read_sealed, sealed, sha256_of
 from envbuilder.manifest import Manifest
+from envbuilder.notation import dumps
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.unchanged import same_inputs
 
@@ -45,7 +45,7 @@ def keep(found: Scope, seen: Seen, recipe: Recipe) -> None:
     record = {**recipe._asdict(), "manifest": recipe.manifest.to_dict(), "for": _purpose(found, seen)}
     try:
         fs.make_dirs(dirname(path))
-        fs.write_plain(path, json.dumps(sealed(record)).encode())
+        fs.write_plain(path, dumps(sealed(record)).encode())
     except OSError:
         pass
 

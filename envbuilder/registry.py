@@ -8,7 +8,6 @@ whether all the rest is as we wrote it.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import contextmanager
 from os.path import isdir, join, lexists
@@ -18,6 +17,7 @@ from envbuilder import profile as profiles
 from envbuilder.digest import read, sha256_bytes
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import ProfileError, VpmError
+from envbuilder.notation import dumps, lined
 from envbuilder.profile import DEFAULT, Profile
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -149,7 +149,7 @@ def _note_failures(profile: Profile, config: Config, failures: dict[str, str]) -
 
 
 def _content(base_key: str, generation: Generation | None, rows: dict[str, Row], *, has_failed: bool = False) -> bytes:
-    body = json.dumps({"version": VERSION, "plugins": dict(sorted(rows.items()))}, indent=2, ensure_ascii=False)
+    body = lined({"version": VERSION, "plugins": dict(sorted(rows.items()))})
     rest = f"{body[2:]}\n".encode()
     head = {
         "base": base_key,
@@ -158,7 +158,7 @@ def _content(base_key: str, generation: Generation | None, rows: dict[str, Row],
         "failed": has_failed,
         "sha256": sha256_bytes(rest),
     }
-    return f'{{"vpm_env": {json.dumps(head)},\n'.encode() + rest
+    return f'{{"vpm_env": {dumps(head)},\n'.encode() + rest
 
 
 def _rows(profile: Profile, generation: Generation, manifest: Manifest | None) -> dict[str, Row]:

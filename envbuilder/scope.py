@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from os.path import abspath, dirname, expanduser, isdir, join
 
@@ -14,6 +13,7 @@ from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_bytes, sha
 from envbuilder.engines import ENGINES
 from envbuilder.errors import ConfigError, HomeError, Place, Problem, UsageError
 from envbuilder.interpreter import Interpreter, find_base, recall
+from envbuilder.notation import dumps
 from envbuilder.paths import FORMAT, Environment, Layout, find_config, home_of
 from envbuilder.profile import DEFAULT, Profile
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
@@ -226,7 +226,7 @@ def _parsed(file: str, env: Environment, known: str, purpose: str, layout: Layou
     if isdir(layout.home):
         try:
             fs.make_dirs(dirname(known))
-            fs.write_plain(known, json.dumps(sealed({"choice": choice, "for": purpose})).encode())
+            fs.write_plain(known, dumps(sealed({"choice": choice, "for": purpose})).encode())
         except OSError:
             pass  # a home that is read-only is no reason to stop
     return choice

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from os.path import exists, isdir, isfile, join, lexists
 
 from envbuilder import fs, inputs, protocol
 from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_of
+from envbuilder.notation import dumps
 from envbuilder.package import SHORT, Package
 from envbuilder.paths import Layout
 from envbuilder.tuples import TYPE_CHECKING
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "package.json"
 FILES = "files.json"
-_KEY = re.compile(r"[0-9a-f]{32}-.+-.+")
 COMPILED = ".compiled-"
 """Files whose names say for which interpreters a package's modules are compiled; in no key."""
 
@@ -89,7 +87,9 @@ def put_in_place(layout: Layout, staged: str, key: str) -> None:
 
 def keys(layout: Layout) -> list[str]:
     """Name every package in the store, damaged ones too."""
-    return sorted(name for name in fs.names_in(layout.store) if _KEY.fullmatch(name))
+    import re  # only who looks at the whole store pays for it
+
+    return sorted(name for name in fs.names_in(layout.store) if re.fullmatch(r"[0-9a-f]{32}-.+-.+", name))
 
 
 def discard(layout: Layout, keys: Collection[str], *, until: float = 0.0) -> None:
@@ -178,7 +178,7 @@ def publish(staged: str, package: Package, order: Order, layout: Layout) -> None
     protocol.reached("package", "named")
     # Not synced: one that is lost or torn is a package that is made again.
     record = sealed({"input": order.input, "key": package.key})
-    fs.write_plain(join(layout.sources, f"{order.digest}.json"), json.dumps(record).encode())
+    fs.write_plain(join(layout.sources, f"{order.digest}.json"), dumps(record).encode())
     protocol.reached("package", "remembered")
 
 

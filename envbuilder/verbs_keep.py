@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envbuilder.arguments import Call, Run, amount, duration, generation, json_only, number, size
+from envbuilder.arguments import HIDDEN, Call, Run, amount, duration, generation, json_only, number, size
 from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -134,10 +134,8 @@ def _repair(call: Call, layout: Layout) -> int:
 
 
 def _takes_uninstall(parser: argparse.ArgumentParser) -> None:
-    from argparse import SUPPRESS
-
     parser.add_argument("--dry-run", "-n", action="store_true", help="say what would go")
-    parser.add_argument("plugin", nargs="*", help=SUPPRESS)
+    parser.add_argument("plugin", nargs="*", help=HIDDEN)
     json_only(parser)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS
-
-from envbuilder.arguments import Call, Run, generation, json_only, number
+from envbuilder.arguments import HIDDEN, Call, Run, generation, json_only, number
 from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -22,7 +20,7 @@ def _takes_rollback(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=generation, metavar="N", help="back to generation N")
     parser.add_argument("--bad", action="store_true", help="mark the generation that is left as bad")
     json_only(parser)
-    parser.add_argument("--judge", nargs=3, metavar=("STATE", "N", "WHY"), help=SUPPRESS)  # what a start-up hook says
+    parser.add_argument("--judge", nargs=3, metavar=("STATE", "N", "WHY"), help=HIDDEN)  # what a start-up hook says
 
 
 def _rollback(call: Call) -> int:

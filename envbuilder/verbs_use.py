@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from envbuilder.arguments import Call, Run, duration, generation, json_only, number
+from envbuilder.arguments import Call, Run, Words, duration, generation, json_only, number
 from envbuilder.errors import UsageError
 from envbuilder.paths import Environment
 from envbuilder.tuples import TYPE_CHECKING
@@ -94,7 +94,7 @@ def _hook(call: Call) -> int:
     return 0
 
 
-def _good_after(asked: argparse.Namespace) -> float:
+def _good_after(asked: Words) -> float:
     from envbuilder.startup import GOOD_AFTER
 
     if not asked.rollback_after:
@@ -179,7 +179,7 @@ def _supervise(call: Call) -> int:
     return code if code >= 0 else process.die_of(-code)
 
 
-def _watch(asked: argparse.Namespace) -> Watch:
+def _watch(asked: Words) -> Watch:
     from envbuilder.heartbeat import Pace, Target
     from envbuilder.trial import Watch
 

@@ -16,7 +16,7 @@ import kit
 import pytest
 import stands
 
-from envbuilder import cli
+from envbuilder.parsers import parsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -496,12 +496,12 @@ def test_an_error_in_json_is_a_record_too(stand: kit.VpmEnv) -> None:
 def test_help_is_grouped_and_each_verb_has_its_own(stand: kit.VpmEnv) -> None:
     overview, _ = piped(stand, "--help")
     assert overview.startswith("Build, switch and roll back the plugins of an LLM serving engine.\n")
-    for verb, parser in cli.parsers().items():
+    for verb, parser in parsers().items():
         assert f"\n  {verb} " in overview
         assert parser.format_help().startswith(f"usage: vpm-env {verb}")
     assert piped(stand, "build", "--help")[0].startswith("usage: vpm-env build")
     assert piped(stand, "--version")[0].startswith("vpm-env ")
-    helps = [overview, *(parser.format_help() for parser in cli.parsers().values())]
+    helps = [overview, *(parser.format_help() for parser in parsers().values())]
     assert [line for text in helps for line in text.splitlines() if len(line) > 80] == []
 
 

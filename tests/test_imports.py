@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import homes
@@ -21,8 +20,7 @@ sys.path.insert(0, {root!r})
 before = set(sys.modules)
 from envbuilder.cli import main
 code = main({words!r})
-import json
-print(json.dumps(sorted(set(sys.modules) - before - {{"json"}})), file=sys.stdout)
+print(*sorted(set(sys.modules) - before))
 sys.exit(code)
 """
 
@@ -37,8 +35,10 @@ ROOMS_OF_EVERY_VERB = {
     "flocks",
     "fs",
     "interpreter",
+    "notation",
     "notice",
     "paths",
+    "plain_words",
     "profile",
     "protocol",
     "report",
@@ -65,23 +65,26 @@ ROOMS_THAT_MAKE_AGAIN = {
     "verbs_make",
 }
 _LIBRARY_OF_EVERY_VERB = """
-import argparse, contextlib, errno, fcntl, json, locale, operator, re, sys
-if sys.version_info >= (3, 14):
-    import _colorize
-print(json.dumps(sorted(sys.modules)))
+import contextlib, errno, fcntl, operator, sys
+print(*sorted(sys.modules))
 """
 """The library that every verb may use, with whatever this Python's own modules bring in."""
 
 EXPENSIVE = {
+    "argparse",
     "ctypes",
     "dataclasses",
+    "enum",
     "hashlib",
     "importlib.metadata",
     "inspect",
+    "json",
     "packaging",
     "pathlib",
+    "re",
     "rich",
     "shutil",
+    "signal",
     "subprocess",
     "tempfile",
     "typing",
@@ -121,7 +124,7 @@ def imported(bare: kit.Base, vpm_env: kit.VpmEnv, *words: str) -> set[str]:
     """Run a verb in a bare interpreter and return what it imported."""
     code = _CALL.format(root=str(kit.ROOT), words=[*words, "--quiet"])
     done = bare.run("-I", "-c", code, env=vpm_env.env, cwd=vpm_env.folder)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return set(done.stdout.splitlines()[-1].split())
 
 
 def rooms(names: set[str]) -> set[str]:
@@ -139,7 +142,7 @@ def rooms(names: set[str]) -> set[str]:
 def test_a_hot_verb_imports_what_it_needs_and_no_more(
     words: tuple[str, ...], own: set[str], two_generations: kit.VpmEnv, bare: kit.Base
 ) -> None:
-    library = set(json.loads(bare.run("-I", "-c", _LIBRARY_OF_EVERY_VERB).stdout))
+    library = set(bare.run("-I", "-c", _LIBRARY_OF_EVERY_VERB).stdout.split())
     names = imported(bare, two_generations, *words)
 
     assert names & EXPENSIVE - library == set()
@@ -159,7 +162,7 @@ def test_a_set_made_before_is_made_again_without_parser_resolver_audit_and_probe
 ) -> None:
     for name in ("overlays", "profiles"):
         fs.remove_tree(two_generations.home / name)
-    library = set(json.loads(bare.run("-I", "-c", _LIBRARY_OF_EVERY_VERB).stdout))
+    library = set(bare.run("-I", "-c", _LIBRARY_OF_EVERY_VERB).stdout.split())
     names = imported(bare, two_generations, "build")
 
     assert names & EXPENSIVE - library == {"ctypes"}

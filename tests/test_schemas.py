@@ -12,14 +12,14 @@ import pytest
 import stands
 from jsonschema import Draft202012Validator
 
-from envbuilder import cli
+from envbuilder.parsers import parsers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FOLDER = kit.ROOT / "docs" / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
-VERBS = sorted(verb for verb, parser in cli.parsers().items() if "--json" in parser.format_help())
+VERBS = sorted(verb for verb, parser in parsers().items() if "--json" in parser.format_help())
 OTHERS = {"error", "gc-why", "hook-install", "hook-show", "hook-uninstall", "run-events"}
 """Schemas of what is no verb's only answer."""
 

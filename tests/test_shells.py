@@ -19,6 +19,7 @@ import pytest
 from envbuilder import cli
 from envbuilder.commands import VERBS
 from envbuilder.completion import syntax_of
+from envbuilder.parsers import parsers
 from envbuilder.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def test_after_two_dashes_the_words_are_commands(stand: kit.VpmEnv) -> None:
 
 def test_every_verb_and_option_is_in_every_script() -> None:
     scripts = {name: kit_script(name) for name in ("bash", "zsh", "fish")}
-    for verb, parser in cli.parsers().items():
+    for verb, parser in parsers().items():
         for option in syntax_of(verb, parser).options:
             for name, text in scripts.items():
                 spelled = option.names[0] if name != "fish" else f"-l {option.names[0][2:]}"
@@ -237,7 +238,7 @@ def test_every_verb_and_option_is_in_every_script() -> None:
 def kit_script(shell: str) -> str:
     from envbuilder.completion import script
 
-    return script(shell, cli.parsers())
+    return script(shell, parsers())
 
 
 def test_values_are_listed_with_what_they_are(stand: kit.VpmEnv) -> None:
