@@ -162,17 +162,26 @@ def freed(paths: Iterable[str]) -> int:
 
 
 def _until(profile: Profile, now: float) -> dict[int, float]:
-    """Say until when each generation was current: number → seconds since the epoch."""
+    """Say until when each generation was current, at the latest: number → seconds since the epoch."""
     switches = _switches(profile, now)
     ends = [*(at for _, at in switches[1:]), now]
-    return {number: end for (number, _), end in zip(switches, ends, strict=False)}
+    forgotten = dict.fromkeys(_forgotten(profile, switches), switches[0][1] if switches else now)
+    return forgotten | {number: end for (number, _), end in zip(switches, ends, strict=False)}
 
 
 def _current_since(profile: Profile, since: float, now: float) -> set[int]:
     """Return what was current at `since` or became so later."""
     switches = _switches(profile, now)
     before = [number for number, at in switches if at < since]
-    return {number for number, at in switches if at >= since} | set(before[-1:])
+    unknown = set() if before else _forgotten(profile, switches)
+    return {number for number, at in switches if at >= since} | set(before[-1:]) | unknown
+
+
+def _forgotten(profile: Profile, switches: list[tuple[int, float]]) -> set[int]:
+    """Name the generations that may have been current before the first switch that is remembered."""
+    if len(switches) < profiles.REMEMBERED:
+        return set()
+    return set(profiles.numbers(profile)) - {number for number, _ in switches}
 
 
 def _switches(profile: Profile, now: float) -> list[tuple[int, float]]:

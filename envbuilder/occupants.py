@@ -166,6 +166,8 @@ def _served(pid: int, servers: list[_Server]) -> Iterator[Overlay]:
 
 def _current_between(profile: Profile, begin: float, end: float) -> set[int]:
     switches = profiles.order(profile).switches
+    if len(switches) >= profiles.REMEMBERED and begin < switches[0][1]:
+        return set(profiles.numbers(profile))  # what was current then is forgotten
     ends = [*(at for _, at, _ in switches[1:]), float("inf")]
     return {number for (number, at, _), until in zip(switches, ends, strict=True) if at <= end and until >= begin}
 

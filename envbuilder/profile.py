@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from os.path import basename, dirname, isfile, join
+from os.path import basename, dirname, isfile, join, lexists
 
 from envbuilder import flocks, fs, notice, protocol
 from envbuilder.digest import read as read_record
@@ -36,7 +36,8 @@ FORMAT = 1
 DEFAULT = "default"
 STATES = ("untried", "good", "bad")
 _KEY_DIGITS, _HEX = 12, frozenset("0123456789abcdef")
-_REMEMBERED_SWITCHES = 10_000
+REMEMBERED = 64
+"""How many switches a profile remembers, and how far back it can be rolled step by step: no switch gets slower."""
 NOTHING: dict[str, str] = {}
 """What is kept beside records that an older version wrote: nobody knows."""
 LOST = "its record is lost"
@@ -203,8 +204,30 @@ def generations(profile: Profile) -> list[Generation]:
 
 def newest(profile: Profile) -> Generation | None:
     """Return the generation with the highest number, as far as it is known."""
-    all_numbers = numbers(profile)
-    return known(profile, all_numbers[-1]) if all_numbers else None
+    now = current(profile)
+    number = None if now is None else _newest_from(profile, now)
+    if number is None:
+        number = next(reversed(numbers(profile)), None)
+    return None if number is None else known(profile, number)
+
+
+def has(profile: Profile, number: int) -> bool:
+    """Tell whether there is a record of a generation, whatever is in it."""
+    return lexists(profile.file(number, "json"))
+
+
+def _newest_from(profile: Profile, number: int) -> int | None:
+    """Go from a generation to the newest; None where only the list of all can tell, which grows with them.
+
+    Their numbers follow each other. Where a record is missing and something else of that generation is there, more may
+    come.
+    """
+    if not has(profile, number):
+        return None
+    while has(profile, number := number + 1):
+        pass
+    is_lost = lexists(profile.pointer(number)) or lexists(profile.file(number, "pylock.toml"))
+    return None if is_lost else number - 1
 
 
 def read_order(profile: Profile) -> dict[str, Any]:
@@ -252,7 +275,7 @@ def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[
         from envbuilder import remains  # as a rule nothing is lost
 
         before = before._replace(switches=remains.switches(numbers(profile), profile.current))
-    switches = [*before.switches, [number, time.time(), verb]][-_REMEMBERED_SWITCHES:]
+    switches = [*before.switches, [number, time.time(), verb]][-REMEMBERED:]
     record = {
         "format": FORMAT,
         "order": pushed(before.numbers, number) if after is None else after,
@@ -296,5 +319,5 @@ def all_profiles(layout: Layout) -> Iterator[Profile]:
 
 
 def pushed(numbers_then: list[int], number: int) -> list[int]:
-    """Return an order with a generation on top."""
-    return numbers_then if numbers_then[-1:] == [number] else [*numbers_then, number]
+    """Return an order with a generation on top; the oldest of a long one goes."""
+    return numbers_then if numbers_then[-1:] == [number] else [*numbers_then, number][-REMEMBERED:]

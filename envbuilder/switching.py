@@ -147,8 +147,8 @@ def named(profile: Profile, text: str) -> Generation:
     `NoSuchGeneration` where there is none, or where several digests begin so.
     """
     number = int(text) if text.isdigit() else None
-    if number in profiles.numbers(profile):
-        return profiles.read(profile, int(text))
+    if number is not None and profiles.has(profile, number):
+        return profiles.read(profile, number)
     matching = _beginning(profile, text)
     if len(matching) == 1:
         return next(iter(matching.values()))
@@ -190,7 +190,7 @@ def missing(profile: Profile, generation: Generation) -> str:
 
 def _require(profile: Profile, number: int) -> Generation:
     """Return generation `number` of this base; one that another base has is refused, naming both."""
-    if number in profiles.numbers(profile):
+    if profiles.has(profile, number):
         return profiles.read(profile, number)
     for other in profiles.all_profiles(profile.layout):
         if other.name == profile.name and number in profiles.numbers(other):

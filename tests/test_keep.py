@@ -453,6 +453,32 @@ def test_what_was_current_again_later_goes_later(copy: kit.VpmEnv) -> None:
     assert [entry.generation.number for entry in doomed] == [2, 1]
 
 
+def test_what_was_current_before_all_that_is_remembered_may_have_been_so_until_then(
+    copy: kit.VpmEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a switch more than is remembered, nobody knows when generation 1 was current: in doubt, lately."""
+    day, now = 86400, time.time()
+    (order,) = copy.home.glob("profiles/*/*/order.json")
+    record = json.loads(order.read_text())
+    record["switches"] = [[2, now - 9 * day, "switch"], [3, now - 8 * day, "switch"], [4, now - 7 * day, "switch"]]
+    order.write_text(json.dumps(sealed(record)))
+
+    def spared(older_than: float) -> bool:
+        policy = Policy(older_than=older_than * day)
+        return 1 not in [entry.generation.number for entry in gc.doomed(Layout(str(copy.home)), policy, now=now)]
+
+    (generation,) = copy.home.glob("profiles/*/*/generations/1.json")
+    made = json.loads(generation.read_text())
+    generation.write_text(json.dumps(sealed({**made, "created": "2020-01-01T00:00:00+00:00"})))
+    known = spared(10), spared(8)
+    monkeypatch.setattr(profiles, "REMEMBERED", 3)
+
+    assert known == (False, False)
+    assert (spared(10), spared(8)) == (True, False)
+    doomed = gc.least_recent_first(gc.doomed(Layout(str(copy.home)), Policy(), now=now), now=now)
+    assert next((entry.generation.number, entry.until) for entry in doomed) == (1, now - 9 * day)
+
+
 def test_a_limit_that_cannot_be_met_is_told(copy: kit.VpmEnv) -> None:
     out, err = piped(copy, "gc", "--dry-run", "--max-size", "1", code=1)
     free = copy("gc", "--dry-run", "--min-free", "100%", "--json")

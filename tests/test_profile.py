@@ -170,3 +170,40 @@ def test_what_switched_when_is_remembered(profile: Profile) -> None:
     ]
     with open(os.path.join(profile.path, "order.json")) as stream:
         assert json.load(stream)["format"] == profiles.FORMAT
+
+
+def test_a_switch_does_not_get_slower_with_the_years(profile: Profile) -> None:
+    """What is remembered of the way here is bounded, and one may still go back step by step."""
+    grow(profile, 2)
+    for number in range(3 * profiles.REMEMBERED):
+        profiles.switch(profile, 1 + number % 2, verb="switch", hold=True)
+
+    record = profiles.read_order(profile)
+    order = profiles.order(profile).numbers
+
+    assert [len(record[name]) for name in ("order", "before", "switches")] == [profiles.REMEMBERED] * 3
+    assert order[-2:] == [1, 2]
+    assert roll_back(profile) == 1
+
+
+@pytest.mark.parametrize("current", [1, 3, 5, None])
+@pytest.mark.parametrize("gone", ["", "4.json", "6", "1.json", "5.json"])
+def test_the_newest_is_found_whatever_is_current_and_lost(
+    profile: Profile, gone: str, current: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(profile, 5)
+    if current:
+        profiles.switch(profile, current, verb="switch", hold=True)
+    else:
+        os.unlink(profile.current)
+    if gone == "6":
+        os.symlink("nowhere", profile.pointer(6))  # a build that was killed
+    elif gone:
+        os.unlink(os.path.join(profile.path, "generations", gone))
+    if not gone and current:
+        monkeypatch.setattr(os, "listdir", None)  # nobody needs the list of all
+
+    newest = profiles.newest(profile)
+
+    assert newest is not None
+    assert newest.number == (4 if gone == "5.json" else 5)
