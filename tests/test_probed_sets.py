@@ -172,6 +172,25 @@ def test_what_a_plugin_does_to_its_engine_is_told(stand: kit.VpmEnv) -> None:
 
 
 @pytest.mark.long
+def test_what_a_library_has_for_programs_that_are_not_there_is_not_tried(stand: kit.VpmEnv) -> None:
+    """Under `engine: generic` any group may be a plugin's, but only the plugins are somebody's wish."""
+    links = stand.folder.parent / "links"
+    kit.wheel(links, "library", files={"library.py": ""}, entry_points={"pytest11": {"library": "absent:thing"}})
+    points = {"host.plugins": {"uses": "uses:register"}}
+    kit.wheel(links, "uses", files={"uses.py": "def register(): ...\n"}, entry_points=points, requires=("library",))
+    text = f"find_links: {links}\nindex: http://127.0.0.1:9/none\nengine: generic\nplugins:\n"
+
+    stand.config(f"{text}  - {{name: uses, source: pypi}}\n")
+    tried = stand("build", "--offline", "--json", check=True).json["probe"]
+    stand.config(f"{text}  - {{name: library, source: pypi}}\n")
+    asked = stand("build", "--offline")
+
+    assert [(entry["entry_point"], entry["status"]) for entry in tried] == [("host.plugins:uses", "ok")]
+    assert asked.exit == 1
+    assert "No module named 'absent'" in asked.stderr
+
+
+@pytest.mark.long
 @pytest.mark.skipif(any(Path(f"/dev/{name}").exists() for name in ("nvidiactl", "dxg")), reason="here is a device")
 def test_a_set_that_waits_for_a_device_is_completed_by_the_first_engine_that_has_one(stand: kit.VpmEnv) -> None:
     told = build(stand, "fine", "gpu")
