@@ -7,13 +7,13 @@ import re
 from os.path import isfile, join
 from typing import TYPE_CHECKING
 
-from packaging import tags
-
 from envbuilder import elf
 from envbuilder.subject import ERROR, WARNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from packaging.tags import Tag
 
     from envbuilder.base import Base
     from envbuilder.compiled import Library
@@ -182,22 +182,26 @@ def _tags(subject: Subject, base: Base) -> Iterator[Finding]:
 
 
 def _is_for(tag: str, base: Base) -> bool:
+    from packaging.tags import parse_tag  # with logging and more: only for compiled code
+
     try:
-        return any(_fits(one, base) for one in tags.parse_tag(tag))
+        return any(_fits(one, base) for one in parse_tag(tag))
     except ValueError:
         return False
 
 
-def _fits(tag: tags.Tag, base: Base) -> bool:
+def _fits(tag: Tag, base: Base) -> bool:
     """Tell whether an installer would take a tag: its Python and its interface as packaging says, and its processor."""
+    from packaging.tags import compatible_tags, cpython_tags
+
     found = _PLATFORM.fullmatch(tag.platform)
     if found is None or (found["machine"] and not _same_machine(found["machine"], base)):
         return False
     major, _, minor = base.python_version.partition(".")
     version, digits = (int(major), int(minor)), f"{major}{minor}"
     known = (
-        *tags.cpython_tags(version, abis=_abis(base, digits), platforms=["here"]),
-        *tags.compatible_tags(version, f"cp{digits}", platforms=["here"]),
+        *cpython_tags(version, abis=_abis(base, digits), platforms=["here"]),
+        *compatible_tags(version, f"cp{digits}", platforms=["here"]),
     )
     return (tag.interpreter, tag.abi) in {(one.interpreter, one.abi) for one in known}
 

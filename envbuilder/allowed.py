@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder._allow import expanded, words
 from envbuilder.engines import GUARD_ENTRY, is_plugin_group
+from envbuilder.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -206,9 +207,7 @@ def _nearest(name: str, known: set[str], owners: Mapping[str, list[str]]) -> str
         return name.strip()
     if name.strip() in owners:
         return ",".join(sorted(owners[name.strip()]))
-    from difflib import get_close_matches  # only a mistake pays for it
-
-    return next(iter(get_close_matches(name.strip(), sorted(known), n=1)), "")
+    return nearest(name.strip(), sorted(known))
 
 
 def _rank(group: str, engine: Engine) -> tuple[int, str]:

@@ -6,9 +6,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass, field, replace
-from email.parser import HeaderParser
 from os.path import join
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, gate
@@ -115,7 +113,8 @@ def ask(uv: Uv, question: Question, scratch: str) -> Answer | Unsolvable:
             result = result if again.code else again
         if result.code:
             return Unsolvable(words=shortened(result.stderr, folder))
-        return _read(tomllib.loads(Path(output).read_text(encoding="utf-8")), question, uv)
+        with open(output, "rb") as stream:
+            return _read(tomllib.load(stream), question, uv)
 
 
 def requirers(uv: Uv, question: Question, answer: Answer, scratch: str) -> dict[str, tuple[str, ...]]:
@@ -127,22 +126,27 @@ def requirers(uv: Uv, question: Question, answer: Answer, scratch: str) -> dict[
         fs.write_plain(join(folder, "requirements.txt"), "".join(lines).encode())
         args = ("--quiet", "--no-header", "--annotation-style", "line", "-o", "requirements.txt")
         result = uv.run([*_args(pinned), *args], cwd=folder)
-        text = "" if result.code else Path(folder, "requirements.txt").read_text(encoding="utf-8")
+        with open(join(folder, "requirements.txt"), encoding="utf-8") as stream:
+            text = "" if result.code else stream.read()
     matches = filter(None, map(_ANNOTATED.match, text.splitlines()))
     return {normalized(match["name"]): tuple(_packages(match["via"])) for match in matches}
 
 
 def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str) -> tuple[str, ...]:
     """Fetch a package of an answer and return its `Requires-Dist` lines; raise `LookupError` if it cannot be had."""
+    from email.parser import HeaderParser  # only what cannot be resolved is looked at like this
+    from glob import escape, glob
+
     with fs.staging(scratch) as folder:
         fs.write_plain(join(folder, "pylock.one.toml"), uv.filled(single(package)).encode())
         target = join(folder, "target")
         args = ("pip", "install", "--quiet", "--no-deps", "--python", python, "--target", target)
         result = uv.for_plugin(package.plugin).run([*args, "-r", "pylock.one.toml"], cwd=folder)
-        found = next(Path(target).glob("*.dist-info/METADATA"), None)
-        if result.code or found is None:
+        found = glob(join(escape(target), "*.dist-info", "METADATA"))
+        if result.code or not found:
             raise LookupError(shortened(result.stderr, folder))
-        message = HeaderParser().parsestr(found.read_text(encoding="utf-8", errors="replace"))
+        with open(found[0], encoding="utf-8", errors="replace") as stream:
+            message = HeaderParser().parse(stream)
         return tuple(map(str, message.get_all("Requires-Dist", ())))
 
 

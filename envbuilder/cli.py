@@ -187,10 +187,10 @@ def overview() -> str:
 
 
 def _unknown(name: str) -> NoReturn:
-    from difflib import get_close_matches
+    from envbuilder.names import nearest  # only a mistake pays for it
 
-    near = get_close_matches(name, [*VERBS, *ALIASES, *WAYS, *_WORDS], n=1)
-    hint = f"did you mean `vpm-env {near[0]}`?" if near else "see `vpm-env --help`"
-    if near and near[0] in WAYS:
-        hint = WAYS[near[0]]
+    near = nearest(name, [*VERBS, *ALIASES, *WAYS, *_WORDS])
+    hint = f"did you mean `vpm-env {near}`?" if near else "see `vpm-env --help`"
+    if near in WAYS:
+        hint = WAYS[near]
     raise UsageError(f"there is no verb `{name}`", hint=hint)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from envbuilder import overlay
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import ConfigError, Problem
 from envbuilder.manifest import Manifest, Member
+from envbuilder.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -71,8 +71,8 @@ def _unselectable(plugin: Plugin, package: Package | None) -> Iterator[Problem]:
     known = dict.fromkeys(name for point in points for name in (point.partition(":")[2], point))
     for wanted in plugin.entry_points or ():
         if wanted not in known:
-            near = get_close_matches(wanted, known, n=1)
-            meant = f"; did you mean `{near[0]}`?" if near else ""
+            near = nearest(wanted, known)
+            meant = f"; did you mean `{near}`?" if near else ""
             has = ", ".join(f"`{point}`" for point in points) or "none"
             text = f"`{package.name} {package.version}` has no entry point `{wanted}`{meant}; it has {has}"
             yield Problem(plugin.place, key, text)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder.config_values import package_name
 from envbuilder.document import Mapping, Scalar, Sequence, has_hidden, label, shown
 from envbuilder.errors import Problem
+from envbuilder.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,5 +206,5 @@ def _is_refused(node: Node) -> bool:
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word[:40].lower(), known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
+    close = nearest(word[:40].lower(), known)
+    return f"; did you mean `{close}`?" if close else ""

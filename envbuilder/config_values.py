@@ -9,7 +9,6 @@ from __future__ import annotations
 import posixpath
 import re
 import shlex
-from difflib import get_close_matches
 from os.path import dirname, isabs, join, normpath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from envbuilder.codes import CODES
 from envbuilder.confidential import is_secret, options_of
 from envbuilder.document import shown
 from envbuilder.moments import checked
-from envbuilder.names import is_name, normalized
+from envbuilder.names import is_name, nearest, normalized
 from envbuilder.process import without_credentials
 
 if TYPE_CHECKING:
@@ -247,8 +246,8 @@ def finding(text: str) -> str:
     """Check the code of a finding that the audit lets pass."""
     code = CODES.get(text)
     if code is None:
-        close = get_close_matches(text[:40].lower(), CODES, n=1)
-        meant = f"; did you mean `{close[0]}`?" if close else ""
+        close = nearest(text[:40].lower(), CODES)
+        meant = f"; did you mean `{close}`?" if close else ""
         raise ValueError(f"must be the code of a finding of the audit, and {shown(text)} is none{meant}")
     if code.refusal:
         raise ValueError(f"`{text}` cannot be accepted: {code.refusal}")

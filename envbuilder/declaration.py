@@ -7,7 +7,6 @@ that never held. What nobody knows in it is let be.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from os.path import isfile, islink, join
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +14,7 @@ from envbuilder.bounds import release_of
 from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.engines import ENGINES, GENERIC
 from envbuilder.errors import ConfigError
+from envbuilder.names import nearest
 from envbuilder.subject import ERROR, WARNING
 
 if TYPE_CHECKING:
@@ -205,8 +205,8 @@ def _nearest(point: _Point, real: dict[str, dict[str, str]]) -> str:
         return f"; it is in `{elsewhere[0]}`"
     of_group = real.get(point.group, {})
     same = [name for name, value in of_group.items() if _plain(value) == _plain(point.value)]
-    near = same or get_close_matches(point.name, sorted(of_group), n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""
+    near = same[0] if same else nearest(point.name, sorted(of_group))
+    return f"; did you mean `{near}`?" if near else ""
 
 
 def _plain(value: str) -> str:

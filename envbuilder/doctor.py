@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from envbuilder import doctor_around as around
@@ -16,6 +15,7 @@ from envbuilder import doctor_legacy as legacy
 from envbuilder import vulnerabilities
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.health import ERROR, OK, SKIPPED, STATUSES, WARNING, Answer, NotApplicable, Trouble
+from envbuilder.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -146,7 +146,7 @@ def _unknown(names: list[str]) -> str:
 
 
 def _nearest(names: list[str], known: Iterable[str]) -> str:
-    near = [match for name in names for match in get_close_matches(name, list(known), n=1)]
+    near = [match for name in names if (match := nearest(name, known))]
     if near:
         return "did you mean " + ", ".join(f"`vpm-env doctor {name}`" for name in dict.fromkeys(near)) + "?"
     return f"the checks are: {', '.join(known)}"

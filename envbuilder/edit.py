@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,7 @@ from envbuilder import surgery
 from envbuilder.config import Config, Git, Local, Plugin, PyPI, of_content
 from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.errors import ConfigError, Place, Problem, UsageError
-from envbuilder.names import normalized
+from envbuilder.names import nearest, normalized
 from envbuilder.spans import Unreadable
 
 if TYPE_CHECKING:
@@ -217,9 +216,9 @@ def _named(plugins: tuple[Plugin, ...], name: str) -> list[int]:
 
 
 def _nearest(plugins: tuple[Plugin, ...], name: str) -> str:
-    near = get_close_matches(name, [plugin.name for plugin in plugins], n=1)
+    near = nearest(name, [plugin.name for plugin in plugins])
     known = ", ".join(f"`{plugin.name}`" for plugin in plugins)
-    return f"did you mean `{near[0]}`?" if near else f"there is {known}" if known else "the list of plugins is empty"
+    return f"did you mean `{near}`?" if near else f"there is {known}" if known else "the list of plugins is empty"
 
 
 def _operated(edited: Edited, number: int, operation: Callable[[str], str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from envbuilder import store
 from envbuilder.bounds import Bound, applies, parsed
 from envbuilder.errors import UsageError
-from envbuilder.names import normalized
+from envbuilder.names import nearest, normalized
 from envbuilder.revision import manifest_of
 
 if TYPE_CHECKING:
@@ -112,10 +112,8 @@ def look_up(graph: Graph, text: str) -> Node:
     found = graph.nodes.get(normalized(text)) or plugins.get(text)
     if found:
         return found
-    from difflib import get_close_matches  # only a mistake pays for it
-
-    near = get_close_matches(text, [*plugins, *graph.nodes], n=1)
-    hint = f"did you mean `{near[0]}`?" if near else "see `vpm-env list`"
+    near = nearest(text, [*plugins, *graph.nodes])
+    hint = f"did you mean `{near}`?" if near else "see `vpm-env list`"
     raise UsageError(f"neither the set nor the base has a package `{text}`", hint=hint)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
 from envbuilder.errors import UsageError
-from envbuilder.names import listed, normalized
+from envbuilder.names import listed, nearest, normalized
 from envbuilder.revision import revision
 from envbuilder.variant import Kitchen, make
 
@@ -134,12 +134,10 @@ def _unknown(name: str, manifest: Manifest) -> str:
 
 def _there(manifest: Manifest, name: str, number: int) -> str:
     """Name what can be left out, the nearest first."""
-    from difflib import get_close_matches  # only a mistake pays for it
-
     plugins = [member.plugin for member in manifest.members if member.plugin]
-    near = get_close_matches(name, [*plugins, *(member.name for member in manifest.members)], n=1)
+    near = nearest(name, [*plugins, *(member.name for member in manifest.members)])
     if near:
-        return f"did you mean `{near[0]}`?"
+        return f"did you mean `{near}`?"
     more = ["…"] if len(plugins) > _LISTED else []
     known = ", ".join([*(f"`{plugin}`" for plugin in plugins[:_LISTED]), *more])
     return f"generation {number} has {known}" if plugins else f"generation {number} has no plugins"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
 _RUN = re.compile(r"[-_.]+")
@@ -23,6 +27,13 @@ def normalized(name: str) -> str:
 def is_name(text: str) -> bool:
     """Tell whether a text is a distribution's name."""
     return _NAME.fullmatch(text) is not None and text.isascii()
+
+
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return what somebody meant who wrote `word`; "" where nothing is near."""
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=cutoff)), "")
 
 
 def listed(text: str) -> list[str]:

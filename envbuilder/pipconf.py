@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 from os.path import abspath, join
 from typing import TYPE_CHECKING
@@ -68,13 +67,17 @@ def _files(env: Environment) -> Iterator[str]:
 
 
 def _options(path: str) -> dict[str, str]:
-    parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
-            parser.read_file(stream, path)
+            text = stream.read()
     except OSError:
         return {}
-    except configparser.Error as error:
+    from configparser import Error, RawConfigParser  # only machines with such files pay for it
+
+    parser = RawConfigParser()
+    try:
+        parser.read_string(text, path)
+    except Error as error:
         reason = str(error).splitlines()[0]
         raise SourceError(((path, f"is no configuration of pip: {reason}"),)) from None
     sections = (parser[name] for name in SECTIONS if parser.has_section(name))

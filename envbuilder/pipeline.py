@@ -16,7 +16,7 @@ from envbuilder.base import describe
 from envbuilder.commit import Draft, Outcome, commit, followed, planned
 from envbuilder.config import Config, Local, PyPI, read
 from envbuilder.errors import BaseError, ConfigError, Place, Problem, UsageError
-from envbuilder.names import normalized
+from envbuilder.names import nearest, normalized
 from envbuilder.paths import HOOK
 from envbuilder.preparation import prepared
 from envbuilder.recipe import Recipe
@@ -138,10 +138,8 @@ def _require_known(names: frozenset[str] | None, config: Config, profile: Profil
     known |= {plugin.source.package for plugin in config.enabled if isinstance(plugin.source, PyPI)}
     for name in sorted(names or ()):
         if not {name, normalized(name)} & known:
-            from difflib import get_close_matches  # only a mistake pays for it
-
-            near = get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean `{near[0]}`?" if near else "see `vpm-env list`"
+            near = nearest(name, sorted(known))
+            hint = f"did you mean `{near}`?" if near else "see `vpm-env list`"
             raise UsageError(f"there is no plugin or package `{name}` to upgrade", hint=hint)
 
 

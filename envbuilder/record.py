@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import hashlib
 import os
 import posixpath
 import re
@@ -115,6 +114,8 @@ def _hash_holds(path: str, said: str) -> bool:
     algorithm, _, value = said.partition("=")
     if algorithm not in _HASHES:
         return False
+    import hashlib  # OpenSSL's: a set whose packages are there is not hashed
+
     digest = hashlib.new(algorithm)
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):

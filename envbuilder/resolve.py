@@ -18,7 +18,6 @@ from envbuilder.errors import Conflict, ResolutionError
 from envbuilder.inquiry import Inquiry, World, chain_to
 from envbuilder.lock import Lock, base_record
 from envbuilder.provided import package_of, provided_by
-from envbuilder.refusal import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -210,6 +209,8 @@ def _ask(case: Case, solved: Solved, conflicts: tuple[Conflict, ...] = ()) -> So
         requires={name: stub.requires for name, stub in solved.own.items()},
         scratch=case.scratch,
     )
+    from envbuilder.refusal import explain  # as a rule there is an answer
+
     raise ResolutionError((*conflicts, *explain(inquiry, answer.words)), base=case.base.prefix)
 
 

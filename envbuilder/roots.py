@@ -13,6 +13,7 @@ from envbuilder import disposal, gc, overlay, store
 from envbuilder import profile as profiles
 from envbuilder.errors import UsageError
 from envbuilder.ledger import Ledger
+from envbuilder.names import nearest
 from envbuilder.occupants import occupants
 
 if TYPE_CHECKING:
@@ -139,8 +140,6 @@ def _holders(
 
 
 def _near(text: str, layout: Layout) -> str:
-    from difflib import get_close_matches  # only a mistake pays for it
-
     names = [key.partition("-")[2].rpartition("-")[0] for key in store.keys(layout)]
-    near = get_close_matches(text, names, n=1)
-    return f"did you mean `{near[0]}`?" if near else "see `vpm-env history` for digests, `vpm-env list` for packages"
+    near = nearest(text, names)
+    return f"did you mean `{near}`?" if near else "see `vpm-env history` for digests, `vpm-env list` for packages"

@@ -7,19 +7,19 @@ the empty `setuptools` into its build environments.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
+import os
 import re
-import zipfile
 from dataclasses import dataclass
 from os.path import join
-from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
 
 from packaging.version import InvalidVersion, Version
 
 from envbuilder import direct, fs
 from envbuilder.bounds import applies, bare, is_one_line, marker_of, parsed
+from envbuilder.digest import sha256_bytes
 from envbuilder.errors import PackageError
 from envbuilder.names import is_name, normalized
 
@@ -47,7 +47,7 @@ class Stub:
     @property
     def url(self) -> str:
         """Return its path as a `file:` URL."""
-        return Path(self.path).as_uri()
+        return _file_url(self.path)
 
 
 def write_stub(
@@ -76,8 +76,12 @@ def _without_url(line: str, folder: str, stands_for: Mapping[str, str]) -> str:
     if requirement is None or not requirement.url:
         return line
     nowhere = join(folder, NOT_FOLLOWED, f"{normalized(requirement.name).replace('-', '_')}-0-py3-none-any.whl")
-    url = Path(stands_for.get(direct.key(requirement.name, requirement.url), nowhere)).as_uri()
+    url = _file_url(stands_for.get(direct.key(requirement.name, requirement.url), nowhere))
     return f"{bare(requirement)} @ {url} {marker_of(line, requirement)}".rstrip()
+
+
+def _file_url(path: str) -> str:
+    return f"file://{quote_from_bytes(os.fsencode(path))}"
 
 
 def write_stubs(folder: str, base: Base, overrides: frozenset[str], report: Reporter) -> dict[str, Stub]:
@@ -157,12 +161,14 @@ def _wheel(name: str, version: str, requires: tuple[str, ...]) -> bytes:
     files = {f"{info}/METADATA": ("\n".join(lines) + "\n").encode(), f"{info}/WHEEL": _WHEEL.encode()}
     record = "".join(f"{path},{_hash(content)},{len(content)}\n" for path, content in files.items())
     files[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
+    from zipfile import ZipFile, ZipInfo  # only sets with such plugins pay for it
+
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with ZipFile(buffer, "w") as archive:
         for path, content in files.items():
-            archive.writestr(zipfile.ZipInfo(path, _TIME), content)
+            archive.writestr(ZipInfo(path, _TIME), content)
     return buffer.getvalue()
 
 
 def _hash(content: bytes) -> str:
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return "sha256=" + base64.urlsafe_b64encode(bytes.fromhex(sha256_bytes(content))).rstrip(b"=").decode()

@@ -9,10 +9,10 @@ import ast
 import os
 import re
 import warnings
-from difflib import get_close_matches
 from os.path import basename, isdir, isfile, join
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.names import nearest
 from envbuilder.subject import import_name, module_name
 
 if TYPE_CHECKING:
@@ -115,9 +115,8 @@ class Modules:
             return Missing(what, _value(elsewhere, target.attributes))
         inner = target.attributes[:known]
         free = [name for name in sorted(names) if Target(target.module, (*inner, name)) not in taken]
-        near = get_close_matches(target.attributes[known], free, n=1, cutoff=_CLOSE)
-        meant = (*inner, *near)
-        return Missing(what, _value(target.module, meant) if near else "")
+        near = nearest(target.attributes[known], free, cutoff=_CLOSE)
+        return Missing(what, _value(target.module, (*inner, near)) if near else "")
 
     def unresolved(self, dotted: str) -> list[str]:
         """Name the modules that the module called `dotted` imports whenever it is, and that no layer has."""
@@ -185,8 +184,8 @@ class Modules:
             known.update(self._listing(folder))
         spelled = {name: ".".join((*parts[: depth - 1], name, *parts[depth:])) for name in sorted(known)}
         free = [name for name, dotted in spelled.items() if Target(dotted, target.attributes) not in taken]
-        near = get_close_matches(parts[depth - 1], free, n=1, cutoff=_CLOSE)
-        return spelled[near[0]] if near else ""
+        near = nearest(parts[depth - 1], free, cutoff=_CLOSE)
+        return spelled[near] if near else ""
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

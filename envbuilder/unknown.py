@@ -6,11 +6,11 @@ Of a name that no index has: where it was looked for, and which known name is ne
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from envbuilder.config import PyPI
 from envbuilder.errors import Conflict, ResolutionError, SourceError
+from envbuilder.names import nearest
 from envbuilder.origins import LINKS, origins
 from envbuilder.process import redact
 
@@ -60,8 +60,8 @@ def _told(conflict: Conflict, known: Iterable[str], places: str) -> Conflict:
         return conflict
     hints = [line for line in conflict.cause.splitlines() if line.startswith("hint:")]
     cause = "\n".join((f"`{found['name']}` is not found on {places}", *hints))
-    near = get_close_matches(found["name"], sorted(set(known) - {found["name"]}), n=1, cutoff=0.75)
-    ways = tuple(f"did you mean `{name}`? nothing is taken in another's place" for name in near)
+    near = nearest(found["name"], sorted(set(known) - {found["name"]}), cutoff=0.75)
+    ways = (f"did you mean `{near}`? nothing is taken in another's place",) if near else ()
     return conflict._replace(cause=cause, ways_forward=(*conflict.ways_forward, *ways))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder.arguments import Call, Run, number
 from envbuilder.errors import UsageError
+from envbuilder.names import nearest
 
 if TYPE_CHECKING:
     import argparse
@@ -47,11 +48,9 @@ def _uid(text: str) -> int:
 
 def _one_of(text: str, known: Iterable[str], what: str) -> str:
     """Take one of the names that there are; raise `UsageError` for another, with the nearest."""
-    from difflib import get_close_matches
-
     if text not in known:
-        near = get_close_matches(text, list(known), n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+        near = nearest(text, known)
+        hint = f"did you mean `{near}`?" if near else f"there are {', '.join(known)}"
         raise UsageError(f"there is no {what} `{text}`", hint=hint)
     return text
 
