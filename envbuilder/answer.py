@@ -99,15 +99,19 @@ class Unsolvable:
     words: str
 
 
-def ask(uv: Uv, question: Question, scratch: str) -> Answer | Unsolvable:
-    """Resolve; `scratch` is a directory to work in."""
+def ask(uv: Uv, question: Question, scratch: str, *, most_written: int | None = None) -> Answer | Unsolvable:
+    """Resolve; `scratch` is a directory to work in.
+
+    What a URL names is unpacked for that: of what may come so, `most_written` is how many bytes it may take. Raise
+    `PackageError` for more.
+    """
     with fs.staging(scratch) as folder:
         _write_input(question, folder)
         output = join(folder, _OUTPUT)
         if question.preferred:
             fs.write_plain(output, _preferences(question).encode())
         args = [*_args(question), *_upgrades(question), "--quiet", "--format", "pylock.toml", "-o", _OUTPUT]
-        result = _watched(uv, args, folder)
+        result = _watched(uv, args, folder, (question.roots[0].name, most_written) if most_written else None)
         if result.code and _DAMAGED.search(result.stderr):
             again = uv.run([*args, "--no-cache" if uv.offline else "--refresh"], cwd=folder)
             result = result if again.code else again
@@ -150,12 +154,16 @@ def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str
         return tuple(map(str, message.get_all("Requires-Dist", ())))
 
 
-def _watched(uv: Uv, args: Sequence[str], folder: str) -> Result:
-    """Resolve, and end it where it writes too much: uv unpacks a wheel of a folder to read its metadata."""
+def _watched(uv: Uv, args: Sequence[str], folder: str, bound: tuple[str, int] | None) -> Result:
+    """Resolve, and end it where it writes too much: uv unpacks a wheel of a folder, or of a URL, to read its metadata.
+
+    `bound` is the package of a URL, and how many bytes it may take.
+    """
     links = uv.link_folders
-    most = gate.allowance_of_folders(links) + (0 if uv.offline or uv.no_index else 2 * MAX_UNPACKED)
-    result = uv.run(args, cwd=folder, most_written=most)
-    gate.require_bounded(result, "find_links" if links else "index", links)
+    anything = 0 if uv.offline or uv.no_index else 2 * MAX_UNPACKED
+    package, most = bound or ("find_links" if links else "index", anything)
+    result = uv.run(args, cwd=folder, most_written=gate.allowance_of_folders(links) + most)
+    gate.require_bounded(result, package, links)
     return result
 
 

@@ -58,7 +58,7 @@ def is_home(layout: Layout) -> bool:
 def require_vacant(layout: Layout) -> None:
     """Raise `HomeError` for a folder without `format` where there is more than a home may be made beside."""
     strangers = [name for name in fs.names_in(layout.home) if not _may_be_there_before(layout, name)]
-    if not strangers:
+    if not strangers or isfile(layout.format):  # who makes a home of it meanwhile writes that first
         return
     listed = ", ".join(f"`{name}`" for name in strangers[:3]) + (", …" if len(strangers) > 3 else "")
     raise HomeError(

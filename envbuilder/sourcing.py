@@ -233,9 +233,10 @@ def _found(job: Job, wanted: Direct, scratch: str) -> LockedPackage:
     """Ask for the one file, and for nothing that it requires."""
     # To know what it requires, a resolver unpacks it.
     shown = LockedPackage(name=wanted.name, version="0", plugin=wanted.plugin, archive={"url": wanted.location})
-    gate.examine(shown, uv=job.uv(), scratch=scratch)
+    most = gate.examine(shown, uv=job.uv(), scratch=scratch)
     root = answer.Root(name=wanted.name, line=wanted.key)
-    found = answer.ask(job.uv(), answer.Question(python=job.base.python, roots=(root,), alone=True), scratch)
+    question = answer.Question(python=job.base.python, roots=(root,), alone=True)
+    found = answer.ask(job.uv(), question, scratch, most_written=most)
     package = found.package(wanted.name) if isinstance(found, answer.Answer) else None
     if package is None or package.archive is None:
         words = found.words if isinstance(found, answer.Unsolvable) else f"it is no `{wanted.name}`"

@@ -299,3 +299,19 @@ def test_a_dry_run_makes_nothing_in_a_home(tmp_path: Path) -> None:
     assert cli.main(["gc", "--home", str(tmp_path / "none")]) == 0
     assert [path.name for path in (tmp_path / "a-home").iterdir()] == ["format"]
     assert not (tmp_path / "none").exists()
+
+
+def test_who_makes_the_same_home_meanwhile_is_no_stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one is just there when this one has seen that there is no home and lists what else is."""
+    layout, listing = Layout(str(tmp_path / "own")), fs.names_in
+
+    def after_the_other(folder: str) -> list[str]:
+        monkeypatch.setattr(fs, "names_in", listing)
+        make_home(layout)
+        return listing(folder)
+
+    monkeypatch.setattr(fs, "names_in", after_the_other)
+
+    make_home(layout)
+
+    assert (tmp_path / "own" / "format").exists()

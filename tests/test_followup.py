@@ -188,7 +188,8 @@ def test_a_newest_record_that_cannot_be_read_does_not_stop_a_rollback(stand: Sta
     finally:
         broken.unlink()
 
-    assert f"warning: whether a command is to run now is not known: the record of generation {newest + 1}" in done.stderr
+    warning = f"warning: whether a command is to run now is not known: the record of generation {newest + 1}"
+    assert warning in done.stderr
     assert os.readlink(stand.profile / "current") == "generations/1"
 
 
