@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from engine import entry, real_vllm
-from measure import Command, Pairs, Row, Unavailable
+from measure import Command, Turns, Unavailable, spread
+from table import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 STARTS = 5
 """Pairs of starts of the real engine, of some seconds each."""
+_WITHOUT = "the same without vpm-env"
 
 
 def engine_start(folder: Path, runs: int) -> Iterator[Row]:
@@ -33,6 +35,8 @@ def engine_start(folder: Path, runs: int) -> Iterator[Row]:
             value=(counts[1] - counts[0]) / 1e6,
             unit="M",
             limit=entry.MOST_INSTRUCTIONS / 1e6,
+            floor=_WITHOUT,
+            above=counts[1] / counts[0],
             detail={"without, with": counts},
         )
         added = [1000 * second for second in found.added_seconds(runs=runs)]
@@ -42,7 +46,7 @@ def engine_start(folder: Path, runs: int) -> Iterator[Row]:
             value=statistics.median(added),
             unit="ms",
             limit=1000 * entry.MOST_SECONDS,
-            detail=_spread(added),
+            detail={"ms": spread(added), "pairs": len(added)},
         )
         yield _real_starts(found, folder)
 
@@ -50,18 +54,19 @@ def engine_start(folder: Path, runs: int) -> Iterator[Row]:
 def _real_starts(found: Entry, folder: Path) -> Row:
     """Start the real engine to the point where it has loaded its plugins and made its parser, and no further."""
     script = found.stand.base.scripts / "vllm"
-    bare, hooked = (
-        Command(words=[python, script, "serve", "--help"], env=found.stand.env, cwd=folder)
-        for python in (found.bare, found.stand.base.python)
-    )
-    pairs = Pairs.of(bare, hooked, runs=STARTS)
-    added = [1000 * (b - a) for a, b in zip(pairs.a, pairs.b, strict=True)]
+    commands = {
+        name: Command(words=[python, script, "serve", "--help"], env=found.stand.env, cwd=folder)
+        for name, python in {_WITHOUT: found.bare, "with": found.stand.base.python}.items()
+    }
+    turns = Turns.of(commands, runs=STARTS)
     return Row(
         name="start of the real engine",
         what="what vpm-env adds to `vllm serve --help`, which loads the plugins: median of pairs",
-        value=statistics.median(added),
+        value=turns.added("with", _WITHOUT),
         unit="ms",
-        detail={"added, ms": _spread(added), **pairs.detail("without", "with")},
+        floor=_WITHOUT,
+        above=turns.ratio("with", _WITHOUT),
+        detail=turns.detail(),
     )
 
 
@@ -77,8 +82,3 @@ def _entry(folder: Path) -> Iterator[Entry]:
             yield entry.Entry.of(stand, folder / "entry")
     except pytest.skip.Exception as reason:
         raise Unavailable(str(reason)) from None
-
-
-def _spread(values: list[float]) -> dict[str, Any]:
-    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {**{name: round(value, 1) for name, value in found.items()}, "pairs": len(values)}

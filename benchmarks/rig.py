@@ -11,14 +11,21 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import kit
-from measure import Command, Unavailable
+import shelf
+from measure import Command, Unavailable, nothing
 from uv import find_uv_bin
 
 from envbuilder import fs, lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from shelf import Shelf
+
+PACKAGES = 60
+FILES = 30_000
+"""Modules of a set of so many packages."""
 
 _SCRIPT = (
     "#!{python}\nimport sys\nfrom envbuilder.__main__ import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
@@ -69,28 +76,68 @@ class Rig:
         own = {"VPM_ENV_HOME": self.home, "VPM_ENV_BASE": self.base.python, "UV_CACHE_DIR": self.folder / "uv-cache"}
         return {**variables, **{name: str(value) for name, value in own.items()}}
 
-    def config(self, *packages: str) -> None:
-        """Write a config that asks for these packages."""
-        head = f"index: {self.index}\n" if self.index else ""
-        lines = [f"  - {{name: {name}, source: pypi, package: {name}}}\n" for name in packages]
+    def config(self, *packages: str, versions: Mapping[str, str] | None = None, head: str = "") -> None:
+        """Write a config that asks for these packages, some in the versions given; `head` are lines before that."""
+        head += f"index: {self.index}\n" if self.index else ""
+        asked = {name: f", version: '{version}'" for name, version in (versions or {}).items()}
+        lines = [f"  - {{name: {name}, source: pypi, package: {name}{asked.get(name, '')}}}\n" for name in packages]
         (self.work / "plugins.yaml").write_text(f"{head}plugins:\n{''.join(lines)}")
 
-    def vpm_env(self, *words: str, prepare: Callable[[], None] = lambda: None) -> Command:
-        """Return a call of the installed `vpm-env`."""
+    def vpm_env(self, *words: str, prepare: Callable[[], None] = nothing, home: Path | None = None) -> Command:
+        """Return a call of the installed `vpm-env`, on another home if one is given."""
         script = self.tool.scripts / "vpm-env"
-        return Command(words=[self.tool.python, script, *words], env=self.env, cwd=self.work, prepare=prepare)
+        env = {**self.env, "VPM_ENV_HOME": str(home or self.home)}
+        return Command(words=[self.tool.python, script, *words], env=env, cwd=self.work, prepare=prepare)
+
+    def python(self, code: str, *words: str | Path) -> Command:
+        """Return code to be run by the interpreter that vpm-env is installed in, and by nothing more of it."""
+        return Command(words=[self.tool.python, "-I", "-c", code, *words], env=self.env, cwd=self.work)
 
     def bare(self) -> Command:
         """Return the start of the interpreter that vpm-env is installed in, and nothing else."""
-        return Command(words=[self.tool.python, "-I", "-c", "pass"], env=self.env, cwd=self.work)
+        return self.python("pass")
 
     def forget(self, *names: str) -> None:
         """Remove parts of the home, such as `overlays`."""
         for name in names:
             fs.remove_tree(self.home / name)
 
+    def forgetting(self, *names: str) -> Callable[[], None]:
+        """Return what removes parts of the home."""
+        return lambda: self.forget(*names)
+
+    @property
+    def overlay(self) -> Path:
+        """Return the overlay that is current."""
+        (link,) = (self.home / "profiles").glob("default/*/current")
+        return link.resolve()
+
+    def linked(self) -> Command:
+        """Return the making of as many directories and links as the current overlay has, in C."""
+        copy = self.folder / "links"
+        script = 'exec cp -al "$(readlink -f "$1"/profiles/default/*/current)" "$2"'
+        return Command(
+            words=["/bin/sh", "-c", script, "sh", self.home, copy],
+            env=self.env,
+            cwd=self.work,
+            prepare=lambda: shutil.rmtree(copy, ignore_errors=True),
+        )
+
     def uv(self, *words: str | Path) -> list[str | Path]:
         return [find_uv_bin(), *words, "--quiet", "--no-config"]
+
+    def requirements(self, name: str = "requirements.txt") -> Path:
+        """Write what the lock has as a file for uv and pip."""
+        path = self.work / name
+        path.write_text("\n".join(self.locked()) + "\n")
+        return path
+
+    def uv_again(self, requirements: Path, prepare: Callable[[], None] = nothing) -> Command:
+        """Return `uv pip sync` of a file into the environment that `uv_sync` made."""
+        where = ["--index-url", self.index] if self.index else []
+        python = self.folder / "by-uv" / "bin" / "python"
+        words = self.uv("pip", "sync", "--link-mode", "hardlink", "--offline", *where, "--python", python, requirements)
+        return Command(words=words, env=self.env, cwd=self.work, prepare=prepare)
 
     def uv_sync(self, requirements: Path, *, offline: bool = True) -> Command:
         """Return `uv venv` and `uv pip sync` of a file, with hard links, as one process; from uv's cache alone."""
@@ -116,20 +163,32 @@ class Rig:
         return [f"{package.name}=={package.version}" for package in found.packages]
 
 
+def names(count: int = PACKAGES) -> list[str]:
+    """Name so many packages."""
+    return [f"package-{number:02}" for number in range(count)]
+
+
+def title(count: int) -> str:
+    """Say how many packages that are."""
+    return f"{count} package{'' if count == 1 else 's'}"
+
+
 @contextmanager
-def synthetic(folder: Path) -> Iterator[tuple[Rig, kit.Index]]:
+def synthetic(folder: Path) -> Iterator[tuple[Rig, Shelf]]:
     """Lend a rig over a base with a tiny engine, and an index of its own on loopback."""
-    with kit.index(folder / "index") as served:
+    with shelf.serving(folder / "index") as served:
         yield Rig(folder, index=served.url), served
 
 
-def publish(folder: Path, names: Sequence[str], *, files: int = 1, version: str = "1.0") -> None:
-    """Write a wheel for each name; each holds `files` modules of 400 bytes."""
+def publish(index: Shelf, names: Sequence[str], *, files: int = 1, version: str = "1.0", plugin: bool = False) -> None:
+    """Write a wheel for each name; each holds `files` modules of 400 bytes, and is a plugin if so asked."""
     for name in names:
         package = name.replace("-", "_")
         text = "".join(f"value_{number} = {number}\n" for number in range(28))
         content = {f"{package}/part{at // 50}/module{at}.py": text for at in range(files - 1)}
-        kit.wheel(folder, name, version, files={f"{package}/__init__.py": "", **content})
+        points = {"vllm.general_plugins": {name: f"{package}:register"}} if plugin else None
+        code = "def register(): pass\n" if plugin else ""
+        index.add(name, version, files={f"{package}/__init__.py": code, **content}, entry_points=points)
 
 
 def with_real_packages(rig: Rig, *packages: str) -> None:

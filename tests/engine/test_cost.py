@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from engine import entry
-
-from benchmarks.measure import Command
+from measure import Command
 
 if TYPE_CHECKING:
     from stands import Stand
