@@ -220,6 +220,8 @@ def reason(result: Result) -> str:
     """Say in one line why git failed: its own last words."""
     if result.code == 127 and "No such file" in result.stderr:
         return "git is not installed"
+    if result.code == 127:
+        return f"`git` does not start: {result.stderr.partition(': ')[2].strip().lower()}"
     lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote:", "ERROR:", "ended after"))]
     # The first of git's words is the cause; "Could not read from remote repository" and advice follow.

@@ -34,6 +34,8 @@ _MADE_FOR = {
     "BASE_KEY": "it was made for the base {0}, this is {1}",
 }
 _RAN = "import sys; print(getattr(sys.modules.get('_vpm_env_hook'), '__file__', ''))"
+_WORDS = 40
+"""How many of the last words of an interpreter are told that does not start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,7 +267,11 @@ def _require_own_line(folder: str) -> None:
 def _require_running(base: Base) -> None:
     """Start the base's interpreter and look whether it ran the hook; take it out again if not."""
     told = process.run([base.python, "-B", "-c", _RAN], env=writing.variables(), timeout=120)
-    if told.code or told.stdout.strip() != join(base.purelib, HOOK):
+    if told.code:
+        uninstall(base)
+        said = " ".join(told.stderr.split()[-_WORDS:]) or f"it ended with {told.code}"
+        raise BaseError(f"`{base.python}` does not start with the hook: {said}")
+    if told.stdout.strip() != join(base.purelib, HOOK):
         uninstall(base)
         raise BaseError(
             f"`{base.python}` does not run the `.pth` files of `{base.purelib}`",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ERRNOS = ("ENOSPC", "EIO", "EACCES", "EROFS", "EDQUOT", "EMFILE")
 _NOT_REPAIRED = "warning: not repaired: "
-_NAMES_PROGRAM = re.compile(r"`(git|uv)`: ", re.IGNORECASE)
+_NAMES_PROGRAM = re.compile(r"`git`( does not start)?: ")
 _STARTS = "subprocess.Popen"
 _IN_TRASH = re.compile(r"/?home/trash/")
 _MAY_DIFFER = re.compile(
@@ -39,7 +39,7 @@ PASSED_OVER = {
     r"(open|vpm_env\.(write|sync)|os\.rename) /home/profiles/.*/generations/\.\d+\.registry\..*": "the same",
     r"\S+ /home/cache/.*": "a cache",
     r"\S+ /home/tmp/[^/]+/skeleton/.*": "what will be a cache",
-    r"(open|vpm_env\.write) /home/reserve/.*": "the next build sets that aside",
+    r"(open|vpm_env\.write) /home/reserve/.*|os\.mkdir /home/(reserve|trash)": "the next build sets that aside",
     r"os\.(remove|rmdir) [^/]*": "below a folder that is thrown away: a gc clears it up",
     r"os\.rmdir /home/tmp/.*": "the same",
     r"os\.rename /home/(profiles|overlays|sources|store|cache)": "an uninstall deletes it where it lies, then",

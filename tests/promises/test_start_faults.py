@@ -255,6 +255,12 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
+def _starts_itself(python: Path, fault: Fault) -> bool:
+    """Tell whether an interpreter starts in these surroundings by itself: 3.13.0 does not where its folder is gone."""
+    done = subprocess.run([*fault.around, python, "-c", "import json, ssl"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def _is_everybodys(python: Path) -> bool:
     """Tell whether another user can start an interpreter at all."""
     if os.geteuid() != 0:
@@ -267,7 +273,7 @@ def _is_everybodys(python: Path) -> bool:
 
 
 def test_the_base_starts_whatever_is_wrong(folder: Path, figure: Figures, scale: Scale) -> None:
-    count, left, violations = 0, 0, []
+    count, left, own, violations = 0, 0, 0, []
     found = list(kit.pythons().items())
     main = next(iter(kit.pythons().items())) if "3.11" not in kit.pythons() else ("3.11", kit.pythons()["3.11"])
     for version, python in found:
@@ -279,11 +285,15 @@ def test_the_base_starts_whatever_is_wrong(folder: Path, figure: Figures, scale:
             if fault.stranger and not is_everybodys:
                 left += 1
                 continue
+            if fault.around and not _starts_itself(python, fault):
+                own += 1
+                continue
             count += 1
             violations += [f"{version}: {told}" for told in trials.violations(fault)]
             trials.renew()
     note = f"on CPython {', '.join(version for version, _ in found)}"
     note += f"; {left} left out: another user cannot start this Python" if left else ""
+    note += f"; {own} left out: this Python does not start so without a hook either" if own else ""
     figure(
         "R13", "faults under which the base's python starts", count=count, wanted=20, violations=violations, note=note
     )
