@@ -28,7 +28,7 @@ def by_argparse(verb: str, words: list[str]) -> dict[str, object] | None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-@settings(max_examples=8)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_it_says_what_argparse_says_or_nothing(verb: str, data: st.DataObject) -> None:
     known = [name for action in parser_of(VERBS[verb])._actions for name in action.option_strings]
