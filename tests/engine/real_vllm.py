@@ -31,6 +31,8 @@ CACHED_BASE = "VPM_ENV_ENGINE_BASE"
 """Names a folder to keep the base in from run to run; unset, it is built for the run and removed after it."""
 
 TORCH = "torch==2.13.0+cpu"
+AS_PIP = ("--index-strategy", "unsafe-best-match")
+"""Every version is pinned, and a machine's extra index may be a mirror that has only some: pip asks all of them."""
 UNREACHABLE = ("error sending request", "Failed to fetch", "dns error", "client error", "timed out", "no route to host")
 
 
@@ -70,7 +72,7 @@ def _build(prefix: Path) -> None:
     if python is None:
         pytest.skip("no CPython 3.11, which the CPU wheel of torch is for")
     subprocess.run([python, "-I", "-m", "venv", "--without-pip", prefix], check=True, timeout=120)
-    words = ("pip", "install", "--quiet", "--no-deps", "--python", str(prefix / "bin" / "python"))
+    words = ("pip", "install", "--quiet", "--no-deps", "--python", str(prefix / "bin" / "python"), *AS_PIP)
     _require(_uv(prefix, *words, "--dry-run", TORCH))
     done = _uv(prefix, *words, "--compile-bytecode", "--requirements", str(REQUIREMENTS))
     shutil.rmtree(_cache(prefix), ignore_errors=True)
