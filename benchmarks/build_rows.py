@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from change_rows import START
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 UV = "uv venv + uv pip sync"
 _MADE = f"time / (`{UV}`, warm, hard links)"
 LINKS = "as many directories and links (`cp -al` of the overlay)"
+RESOLVED = "a bare start, `uv pip compile` of the same, and as many links (`cp -al`), one after the other"
 OURS = "vpm-env build"
 _LIMITS = {1: None, 10: 0.8, PACKAGES: 0.2}
 _FORGOTTEN = {
@@ -99,7 +102,7 @@ def _against_pip(rig: Rig, count: int, runs: int) -> Row:
 def changed(folder: Path, runs: int) -> Iterator[Row]:
     """One plugin of 60 in another version, which is here already: in uv's cache, and in the store.
 
-    Ours finds out which packages that takes; uv is told.
+    Ours finds out which packages that takes; uv is told. So what nobody can do without has a resolve in it.
     """
     with synthetic(folder) as (rig, index):
         publish(index, names(), files=FILES // PACKAGES)
@@ -124,14 +127,23 @@ def changed(folder: Path, runs: int) -> Iterator[Row]:
         commands = {
             UV: rig.uv_sync(lists["2.0"]),
             in_place: rig.uv_again(lists["2.0"], prepare=back.run),
+            RESOLVED: _resolved_and_linked(rig, lists["2.0"]),
             OURS: rig.vpm_env("build", prepare=prepare),
-            LINKS: rig.linked(),
         }
         turns = Turns.of(commands, runs=runs)
         name = f"one plugin of {PACKAGES} changed"
-        yield turns.row(name, _MADE, ours=OURS, peer=UV, floor=LINKS, limit=0.2)
+        yield turns.row(name, _MADE, ours=OURS, peer=UV, floor=RESOLVED, limit=0.2)
         what = f"time / `{in_place}`, whose old set is gone then"
-        yield turns.row(name, what, ours=OURS, peer=in_place, floor=LINKS)
+        yield turns.row(name, what, ours=OURS, peer=in_place, floor=RESOLVED)
+
+
+def _resolved_and_linked(rig: Rig, asked: Path) -> Command:
+    """Return the parts of such a build that others do, and nothing between them."""
+    linked = rig.linked()
+    out = ("--format", "pylock.toml", "-o", rig.work / "pylock.least.toml")
+    where = ("--offline", "--index-url", rig.index or "", "--python", rig.base.python)
+    steps = (rig.bare().words, rig.uv("pip", "compile", *where, *out, asked), linked.words)
+    return replace(linked, words=["/bin/sh", "-c", " && ".join(shlex.join(map(str, step)) for step in steps)])
 
 
 def _ask_for(rig: Rig, version: str) -> None:

@@ -60,11 +60,12 @@ def share(row: Row) -> float:
 def _bar(row: Row, top: int) -> list[str]:
     length = max(_across(share(row)) - _LEFT, 2)
     said = f"{amount(row.value, row.unit)} of {amount(row.limit or 0, row.unit)}"
-    said += " — missed" if row.reached is False else ""
+    said += f" — {row.verdict}" if row.reached is False else ""
+    style = "reached" if row.reached else "missed"
     return [
         _text(_LEFT - 12, top + 13, row.name, "end"),
         _text(_LEFT - 12, top + 26, _shortened(row.what), "end small"),
-        f'<rect class="{row.verdict}" x="{_LEFT}" y="{top + 5}" width="{length:.1f}" height="18" rx="2"/>',
+        f'<rect class="{style}" x="{_LEFT}" y="{top + 5}" width="{length:.1f}" height="18" rx="2"/>',
         _text(_RIGHT + 14, top + 18, said, ""),
     ]
 

@@ -145,6 +145,7 @@ class Turns:
             unit="x",
             limit=limit,
             floor=floor,
+            least=self.ratio(floor, peer),
             above=self.ratio(ours, floor),
             detail=self.detail(),
         )

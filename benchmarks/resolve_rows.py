@@ -59,6 +59,9 @@ def resolving(folder: Path, runs: int) -> Iterator[Row]:
         for at, name in enumerate(plugins):
             needed = [libraries[(7 * at + 41 * step) % LIBRARIES] for step in range(EACH)]
             index.add(name, requires=[f"{library}>=1" for library in needed])
+        rig.config(plugins[0])
+        rig.vpm_env("build").run()
+        (rig.work / "pylock.plugins.toml").unlink()
         rig.config(*plugins)
         rig.vpm_env("build", "--dry-run").run()
         _compiled(rig, plugins).run()

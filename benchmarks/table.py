@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-VERSION = 2
+VERSION = 3
 """Of the format of the numbers."""
 HEAD = (
-    "| row | measured | value | to reach | | physical limit | from it |",
-    "|---|---|--:|--:|---|---|--:|",
+    "| row | measured | value | to reach | | physical limit | comes to | from it |",
+    "|---|---|--:|--:|---|---|--:|--:|",
 )
 _UNITS = {"x": "\N{MULTIPLICATION SIGN}"}
 
@@ -22,8 +22,9 @@ _UNITS = {"x": "\N{MULTIPLICATION SIGN}"}
 class Row:
     """One line of the table: `value` against `limit` (None: none to keep), `detail` are the numbers behind it.
 
-    `floor` names what no way of doing it could do without, and `above` is how many times that this took. `points` are
-    what was measured, size → value, where it is about growth.
+    `floor` names what no way of doing it could do without, `least` is the value that this alone comes to in the same
+    run, and `above` is how many times that ours took. `points` are what was measured, size → value, where it is about
+    growth.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Row:
     unit: str
     limit: float | None = None
     floor: str = ""
+    least: float | None = None
     above: float | None = None
     points: tuple[tuple[float, float], ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
@@ -42,8 +44,12 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Say whether the limit is kept, "" where there is none."""
-        return {None: "", True: "reached", False: "missed"}[self.reached]
+        """Say whether the limit is kept, "" where there is none; out of reach is what not even the floor keeps."""
+        if self.limit is None:
+            return ""
+        if self.reached:
+            return "reached"
+        return "out of reach" if self.least is not None and self.least > self.limit else "missed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +70,8 @@ class Found:
 
     @property
     def is_good(self) -> bool:
-        """Tell whether nothing failed and no limit is missed; what was skipped is neither."""
-        return not self.failed and all(row.reached is not False for row in self.rows)
+        """Tell whether nothing failed and no limit is missed; what was skipped or cannot be reached is neither."""
+        return not self.failed and all(row.verdict != "missed" for row in self.rows)
 
 
 def table(found: Found, machine: str) -> str:
@@ -80,13 +86,13 @@ def tally(found: Found) -> str:
     """Count the rows by their verdict, and what was skipped and failed."""
     counts = Counter(row.verdict or "without a limit" for row in found.rows)
     counts.update({"skipped": len(found.skipped), "failed": len(found.failed)})
-    kinds = ("reached", "missed", "without a limit", "skipped", "failed")
+    kinds = ("reached", "missed", "out of reach", "without a limit", "skipped", "failed")
     return ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
 
 
 def record(found: Found, machine: str, moment: str) -> dict[str, Any]:
     """Return everything as plain data."""
-    rows = [{**asdict(row), "reached": row.reached} for row in found.rows]
+    rows = [{**asdict(row), "verdict": row.verdict} for row in found.rows]
     outside = {"skipped": dict(found.skipped), "failed": dict(found.failed)}
     return {"version": VERSION, "time": moment, "machine": machine, "rows": rows, **outside}
 
@@ -99,7 +105,8 @@ def amount(value: float, unit: str) -> str:
 
 def _line(row: Row) -> str:
     limit = "" if row.limit is None else amount(row.limit, row.unit)
-    verdict = f"**{row.verdict}**" if row.reached is False else row.verdict
+    verdict = f"**{row.verdict}**" if row.verdict == "missed" else row.verdict
+    least = "" if row.least is None else amount(row.least, row.unit)
     above = "" if row.above is None else amount(row.above, "x")
-    cells = (row.name, row.what, amount(row.value, row.unit), limit, verdict, row.floor, above)
+    cells = (row.name, row.what, amount(row.value, row.unit), limit, verdict, row.floor, least, above)
     return f"| {' | '.join(cells)} |"

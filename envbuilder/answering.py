@@ -64,6 +64,7 @@ def resolved(job: Job, plugins: tuple[Plugin, ...], built: Built, scratch: str) 
             base=job.base,
             built=built,
             uv=job.uv(),
+            layout=job.layout,
             previous=job.previous,
             upgrade=job.request.upgrade,
             exclude_newer=_exclude_newer(job),

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _BASE_KEY = r"[0-9a-f]{12}"
 _STAGED = re.compile(r"(?P<pid>\d+)-[0-9a-f]{12}")
 _HALF_WRITTEN = r"\..+\.\d+(-[0-9a-f]{8})?\.new"
-_CACHES = r"bases|choices|failures|git|pip-audit|recipes|skeletons|starts|uv|virtualenv|without|\.(cache|config|local)"
+_CACHES = (
+    r"bases|choices|failures|git|pip-audit|recipes|skeletons|starts|stubs|uv|virtualenv|without|\.(cache|config|local)"
+)
 _SHAPES: dict[str, tuple[str, ...]] = {
     # folder -> what is directly in it, what is in that, …
     "store": (rf"[0-9a-f]{{32}}-.+-.+|{_BASE_KEY}|{_HALF_WRITTEN}",),

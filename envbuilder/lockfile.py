@@ -49,9 +49,10 @@ def write(job: Job, profile: Profile, lock: Lock) -> str:
     """Write the lock if it is another than last time's; beside the config, or in the home where that is read-only."""
     text, in_home = locks.dump(lock), join(profile.path, lock_name(job.config.file))
     halves.clear(job.lock_file, in_home)
-    before = locks.read(job.lock_file)
-    if before is not None and locks.dump(before) == text:
-        return job.lock_file
+    if job.previous is not None and locks.dump(job.previous) == text:
+        before = locks.read(job.lock_file)  # somebody may have written it in another way, or `previous` lies elsewhere
+        if before is not None and locks.dump(before) == text:
+            return job.lock_file
     for path in dict.fromkeys((job.lock_file, in_home)):
         try:
             fs.make_dirs(dirname(path))

@@ -108,7 +108,7 @@ class Layout(NamedTuple):
 
     @property
     def cache(self) -> str:
-        """What may be deleted at any time: base facts, skeletons, uv's cache when the user's is not writable."""
+        """What may be deleted at any time: base facts, skeletons, stubs, uv's cache when the user's is not writable."""
         return join(self.home, "cache")
 
     def start(self, profile: str, base_key: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, stubs, unknown
 from envbuilder.answer import Answer, Question, Root, Unsolvable, ask, requirements_of, requirers
+from envbuilder.base_stubs import base_stubs
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict, ResolutionError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from envbuilder.config import Config, Plugin
     from envbuilder.lock import LockedPackage
     from envbuilder.package import Package
+    from envbuilder.paths import Layout
     from envbuilder.provided import Built
     from envbuilder.report import Reporter
     from envbuilder.stubs import Stub
@@ -84,6 +86,7 @@ def resolve(
     base: Base,
     built: Built,
     uv: Uv,
+    layout: Layout,
     previous: Lock | None,
     upgrade: frozenset[str] | None,
     scratch: str,
@@ -107,7 +110,7 @@ def resolve(
     case = Case(plugins=remaining, built=built, base=base, override=override, uv=uv, folder=folder, scratch=work)
     _note_idle(plugins, base, report)
     extras = [plugin for plugin in plugins if plugin.name in provided and plugin.extras]
-    facts = stubs.write_stubs(folder, base, override, report)
+    facts = base_stubs(base, override, layout, report)
     question, own = _first_question(case, extras, facts, previous, upgrade)
     if exclude_newer:
         report.note(f"only what was uploaded before {exclude_newer} counts")

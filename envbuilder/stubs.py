@@ -15,7 +15,7 @@ from os.path import join
 from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from envbuilder import direct, fs
 from envbuilder.bounds import applies, bare, is_one_line, marker_of, parsed
@@ -26,11 +26,11 @@ from envbuilder.names import is_name, normalized
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from envbuilder.base import Base, Distribution
-    from envbuilder.report import Reporter
+    from envbuilder.base import Base
 
-_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']|["']([^"']+)["']\s*==\s*extra\b""")
-NOT_FOLLOWED = "required-by-a-url-that-was-not-followed"
+EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']|["']([^"']+)["']\s*==\s*extra\b""")
+NOWHERE = f"{os.devnull}/required-by-a-url-that-was-not-followed"
+"""No file can be there."""
 _WHEEL = "Wheel-Version: 1.0\nGenerator: vpm-env\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -61,7 +61,7 @@ def write_stub(
     """
     lines = tuple(line for line in requires if parsed(line))
     stub = Stub(name=name, version=str(Version(version)), requires=lines, path=path_of(folder, name, version))
-    written = tuple(_without_url(line, folder, stands_for or {}) for line in lines)
+    written = tuple(_without_url(line, stands_for or {}) for line in lines)
     fs.write_plain(stub.path, _wheel(name, stub.version, written))
     return stub
 
@@ -71,35 +71,17 @@ def path_of(folder: str, name: str, version: str) -> str:
     return join(folder, f"{name.replace('-', '_')}-{Version(version)}-py3-none-any.whl")
 
 
-def _without_url(line: str, folder: str, stands_for: Mapping[str, str]) -> str:
+def _without_url(line: str, stands_for: Mapping[str, str]) -> str:
     requirement = parsed(line) if "@" in line else None
     if requirement is None or not requirement.url:
         return line
-    nowhere = join(folder, NOT_FOLLOWED, f"{normalized(requirement.name).replace('-', '_')}-0-py3-none-any.whl")
+    nowhere = join(NOWHERE, f"{normalized(requirement.name).replace('-', '_')}-0-py3-none-any.whl")
     url = _file_url(stands_for.get(direct.key(requirement.name, requirement.url), nowhere))
     return f"{bare(requirement)} @ {url} {marker_of(line, requirement)}".rstrip()
 
 
 def _file_url(path: str) -> str:
     return f"file://{quote_from_bytes(os.fsencode(path))}"
-
-
-def write_stubs(folder: str, base: Base, overrides: frozenset[str], report: Reporter) -> dict[str, Stub]:
-    """Write a stub for every distribution of the base, except `overrides`; return them by normalized name.
-
-    A stub has only the requirements behind extras, so that a base which contradicts itself blocks nobody; besides
-    them those that name one of `overrides`, so that what replaces a base package is held to the base's own needs.
-    A distribution without a usable version is left out, and `report` is told.
-    """
-    stubs = {}
-    for name, dist in base.distributions.items():
-        if name in overrides or not is_name(name):  # nobody can require what has no name
-            continue
-        try:
-            stubs[name] = write_stub(folder, name=name, version=dist.version, requires=_kept(dist, overrides))
-        except InvalidVersion:
-            report.note(f"the base's `{name}` has no usable version (`{dist.version}`): it is no fact to the resolver")
-    return stubs
 
 
 def requirers(base: Base, overrides: frozenset[str]) -> tuple[str, ...]:
@@ -123,7 +105,7 @@ def suit(base: Base, versions: Mapping[str, str]) -> bool:
     needed = [
         requirement
         for dist in base.distributions.values()
-        for requirement in map(parsed, (line for line in dist.requires if _names(line, frozenset(versions))))
+        for requirement in map(parsed, (line for line in dist.requires if names_one(line, frozenset(versions))))
         if requirement and applies(requirement, base.markers)
     ]
     return all(each.specifier.contains(versions[normalized(each.name)], prereleases=True) for each in needed)
@@ -141,18 +123,14 @@ def _without_bound(line: str, names: frozenset[str]) -> str:
     return f"{bare(requirement)}{marker_of(line, requirement)}"
 
 
-def _kept(dist: Distribution, overrides: frozenset[str]) -> list[str]:
-    # Parsing costs 30 µs a line and bases have thousands, hence the look at the text first.
-    return [line for line in dist.requires if ("extra" in line and _EXTRA.search(line)) or _names(line, overrides)]
-
-
-def _names(line: str, overrides: frozenset[str]) -> bool:
+def names_one(line: str, overrides: frozenset[str]) -> bool:
+    """Tell whether a requirement, read roughly, is one on a package of `overrides`."""
     return bool(overrides) and normalized(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) in overrides
 
 
 def _wheel(name: str, version: str, requires: tuple[str, ...]) -> bytes:
     info = f"{name.replace('-', '_')}-{version}.dist-info"
-    extras = {first or second for line in requires for first, second in _EXTRA.findall(line)}
+    extras = {first or second for line in requires for first, second in EXTRA.findall(line)}
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     lines += [f"Provides-Extra: {extra}" for extra in sorted(extras) if is_name(extra)]
     lines += [f"Requires-Dist: {line}" for line in requires]

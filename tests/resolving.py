@@ -103,6 +103,7 @@ class Resolver:
             base=self.base,
             built=built or {},
             uv=configure(config, self.env, self.layout, offline=offline),
+            layout=self.layout,
             previous=previous,
             upgrade=upgrade,
             scratch=str(scratch),

@@ -65,24 +65,37 @@ def test_a_limit_is_reached_up_to_itself(value: float, limit: float | None, verd
     assert row(value=value, limit=limit).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("value", "least", "verdict"),
+    [(0.1, 0.3, "reached"), (0.4, 0.2, "missed"), (0.4, 0.21, "out of reach"), (0.4, None, "missed")],
+)
+def test_out_of_reach_is_what_the_physical_limit_does_not_keep(value: float, least: float, verdict: str) -> None:
+    assert row(value=value, limit=0.2, least=least).verdict == verdict
+
+
 def test_a_run_is_good_if_no_limit_is_missed_and_nothing_failed() -> None:
     assert run(row(limit=1.0), row(), skipped={"other": "no nix"}).is_good
     assert not run(row(limit=0.1)).is_good
+    assert not run(row(limit=0.1), row(limit=0.1, least=0.2)).is_good
+    assert run(row(limit=0.1, least=0.2)).is_good
     assert not run(row(limit=1.0), failed={"other": "Traceback"}).is_good
 
 
 def test_the_table_says_what_was_measured_and_how_far_that_is_from_the_limits(table: ModuleType) -> None:
-    near = row(limit=1.0, floor="a bare start", above=1.234)
+    near = row(limit=1.0, floor="a bare start", least=0.41, above=1.234)
     far = row(name="far", value=1234.5, unit="ms", limit=120)
     text = table.table(run(near, far, row(name="free"), skipped={"nix": "no nix"}, failed={"uv": "why\n"}), "a machine")
     times = "\N{MULTIPLICATION SIGN}"
 
     lines = text.splitlines()
     assert lines[0] == "a machine"
-    assert f"| a row | time / another's | 0.5 {times} | 1 {times} | reached | a bare start | 1.23 {times} |" in lines
-    assert "| far | time / another's | 1234 ms | 120 ms | **missed** |  |  |" in lines
-    assert f"| free | time / another's | 0.5 {times} |  |  |  |  |" in lines
-    assert "1 reached, 1 missed, 1 without a limit, 1 skipped, 1 failed" in lines
+    assert (
+        f"| a row | time / another's | 0.5 {times} | 1 {times} | reached | a bare start | 0.41 {times} | 1.23 {times} |"
+        in lines
+    )
+    assert "| far | time / another's | 1234 ms | 120 ms | **missed** |  |  |  |" in lines
+    assert f"| free | time / another's | 0.5 {times} |  |  |  |  |  |" in lines
+    assert "1 reached, 1 missed, 0 out of reach, 1 without a limit, 1 skipped, 1 failed" in lines
     assert "skipped nix: no nix" in lines
     assert "failed uv:" in lines
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
@@ -93,7 +106,7 @@ def test_the_record_has_every_number(table: ModuleType) -> None:
     record = json.loads(json.dumps(table.record(run(grown, skipped={"nix": "no nix"}), "a machine", "now")))
 
     assert record["skipped"] == {"nix": "no nix"}
-    assert record["rows"][0]["reached"] is True
+    assert record["rows"][0]["verdict"] == "reached"
     assert record["rows"][0]["points"] == [[1.0, 2.0]]
     assert record["rows"][0]["detail"] == {"uv, ms": {"median": 1}}
 
@@ -175,7 +188,7 @@ def test_ratios_are_taken_turn_by_turn() -> None:
     made = turns.row("a", "b", ours="ours", peer="uv", floor="least", limit=2.0)
 
     assert turns.ratios("ours", "uv") == [0.5, 2.0, 3.0]
-    assert (made.value, made.reached, made.floor, made.above) == (2.0, True, "least", 2.0)
+    assert (made.value, made.reached, made.floor, made.least, made.above) == (2.0, True, "least", 1.0, 2.0)
     assert turns.added("ours", "uv") == 1000.0
     assert made.detail["turns"] == 3
 

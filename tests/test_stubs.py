@@ -16,6 +16,8 @@ from resolving import Notes, Resolver
 
 from envbuilder import stubs
 from envbuilder.base import Distribution
+from envbuilder.base_stubs import LIST, base_stubs
+from envbuilder.paths import Layout
 
 if TYPE_CHECKING:
     import kit
@@ -92,7 +94,7 @@ def test_stubs_of_a_base_keep_only_what_extras_bring(described: Base, tmp_path: 
         "extra-tools",
     )
     base = with_dists(described, Distribution(name="toolkit", version="1.0", requires=requires))
-    told = metadata(stubs.write_stubs(str(tmp_path), base, frozenset(), Notes())["toolkit"])
+    told = metadata(base_stubs(base, frozenset(), Layout(str(tmp_path)), Notes())["toolkit"])
     assert [line for line in told if line.startswith("Requires-Dist")] == [
         'Requires-Dist: sound>=2 ; extra == "audio"',
         "Requires-Dist: other; 'video' == extra and python_version > '3'",
@@ -112,7 +114,7 @@ def test_what_may_shadow_the_base_is_no_fact_but_the_base_still_requires_it(desc
         Distribution(name="extra", version="1.0", requires=('numpy<1; extra == "x"',)),
     )
     overrides = frozenset({"numpy"})
-    made = stubs.write_stubs(str(tmp_path), base, overrides, Notes())
+    made = base_stubs(base, overrides, Layout(str(tmp_path)), Notes())
     assert set(made) == {"scipy", "elsewhere", "extra"}
     assert made["scipy"].requires == ("NumPy<3",)
     assert stubs.requirers(base, overrides) == ("scipy",)
@@ -124,9 +126,53 @@ def test_distributions_without_a_version_are_told_and_left_out(described: Base, 
         described, Distribution(name="odd", version="", broken=True), Distribution(name="fine", version="1.0")
     )
     notes = Notes()
-    assert set(stubs.write_stubs(str(tmp_path), base, frozenset(), notes)) == {"fine"}
+    assert set(base_stubs(base, frozenset(), Layout(str(tmp_path)), notes)) == {"fine"}
     assert len(notes.notes) == 1
     assert "`odd`" in notes.notes[0]
+
+    again = Notes()
+    assert set(base_stubs(base, frozenset(), Layout(str(tmp_path)), again)) == {"fine"}
+    assert again.notes == notes.notes
+
+
+def test_stubs_of_a_base_are_made_once(described: Base, tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path))
+    base = with_dists(described, Distribution(name="numpy", version="1.0"), Distribution(name="scipy", version="1.0"))
+    first = base_stubs(base, frozenset(), layout, Notes())
+    times = {stub.path: Path(stub.path).stat().st_ctime_ns for stub in first.values()}
+
+    assert base_stubs(base, frozenset(), layout, Notes()) == first
+    assert {stub.path: Path(stub.path).stat().st_ctime_ns for stub in first.values()} == times
+
+
+def test_another_base_and_other_overrides_have_other_stubs(described: Base, tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path))
+    one, two = (with_dists(described, Distribution(name="numpy", version=version)) for version in ("1.0", "2.0"))
+    folders = {
+        Path(stub.path).parent
+        for base, overrides in ((one, ()), (two, ()), (one, ("other",)), (one, ("numpy",)))
+        for stub in base_stubs(base, frozenset(overrides), layout, Notes()).values()
+    }
+    assert len(folders) == 2  # nothing is said of `other`, and nothing is left where `numpy` may be replaced
+    assert base_stubs(one, frozenset(), layout, Notes())["numpy"].version == "1.0"
+    assert base_stubs(two, frozenset(), layout, Notes())["numpy"].version == "2.0"
+
+
+@pytest.mark.parametrize("damage", ["a stub is gone", "a stub is another", "the list is torn", "the list is gone"])
+def test_stubs_that_are_not_what_was_made_are_made_again(described: Base, tmp_path: Path, damage: str) -> None:
+    layout = Layout(str(tmp_path))
+    base = with_dists(described, Distribution(name="numpy", version="1.0"))
+    made = base_stubs(base, frozenset(), layout, Notes())
+    path = Path(made["numpy"].path)
+    (content, target) = (path.read_bytes(), path if "stub" in damage else path.with_name(LIST))
+    if "gone" in damage:
+        target.unlink()
+    else:
+        target.write_bytes(target.read_bytes()[:-9])
+
+    assert base_stubs(base, frozenset(), layout, Notes()) == made
+    assert path.read_bytes() == content
+    assert base_stubs(base, frozenset(), layout, Notes()) == made
 
 
 def test_bounds_are_taken_off_and_nothing_else() -> None:

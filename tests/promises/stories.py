@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING
 
 import kit
@@ -9,6 +10,7 @@ from kills import Story
 from worlds import GROUP, plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from worlds import World
@@ -16,6 +18,23 @@ if TYPE_CHECKING:
 BUILD = ("build",)
 
 
+def _once(make: Callable[[World], None]) -> Callable[[World], None]:
+    """Let a ground be made the first time that a world needs it, and put back from then on."""
+    name = f"the ground {make.__name__}"
+
+    @wraps(make)
+    def ground(world: World) -> None:
+        kept = world.folder / "kept" / name
+        if kept.exists():
+            world.put_back(kept)
+            return
+        make(world)
+        world.save(name)
+
+    return ground
+
+
+@_once
 def _hooked(world: World) -> None:
     """Give the base its hook, and take every home away."""
     world.clear()
@@ -30,6 +49,7 @@ def _nothing(world: World) -> None:
     world.config(one="1.0", two="1.0")
 
 
+@_once
 def _one_set(world: World) -> None:
     _hooked(world)
     world.config(one="1.0")
@@ -49,10 +69,12 @@ def _sets(world: World, *names: str) -> None:
         world.must(*BUILD)
 
 
+@_once
 def _three_sets(world: World) -> None:
     _sets(world, "1.0", "2.0", "3.0")
 
 
+@_once
 def _unneeded(world: World) -> None:
     """Have a set that was never current, and nothing needs."""
     _one_set(world)
@@ -127,12 +149,12 @@ def _damaged(world: World) -> None:
 STORIES = (
     Story("switch", ("switch", "1"), _three_sets),
     Story("rollback", ("rollback",), _three_sets, moves_on=True),
-    Story("rollback --bad", ("rollback", "--bad"), _three_sets, moves_on=True, short=2),
+    Story("rollback --bad", ("rollback", "--bad"), _three_sets, moves_on=True, short=3),
     Story("keep", ("keep", "1"), _three_sets),
     Story("unkeep", ("unkeep", "1"), _kept, short=2),
-    Story("gc", ("gc",), _unneeded, short=6),
-    Story("gc --grace 1h", ("gc", "--grace", "1h"), _unneeded, short=3),
-    Story("gc, the grace is over", ("gc",), _thrown_away, short=8),
+    Story("gc", ("gc",), _unneeded, short=9),
+    Story("gc --grace 1h", ("gc", "--grace", "1h"), _unneeded, short=4),
+    Story("gc, the grace is over", ("gc",), _thrown_away, short=12),
     Story("disable", ("disable", "one"), _one_set),
     Story("enable", ("enable", "one"), _disabled),
     Story("add", ("add", "two"), _one_set),
@@ -140,8 +162,8 @@ STORIES = (
     Story("hook install", ("hook", "install"), _unhooked, short=40),
     Story("hook install, over another", ("hook", "install", "--trust-home"), _one_set, short=50),
     Story("hook install, then uninstall", ("hook", "install"), _unhooked, then=("hook", "uninstall"), short=50),
-    Story("hook uninstall", ("hook", "uninstall"), _one_set, short=6),
-    Story("uninstall", ("uninstall",), _one_set, short=25),
+    Story("hook uninstall", ("hook", "uninstall"), _one_set, short=9),
+    Story("uninstall", ("uninstall",), _one_set, short=40),
     Story("verify --repair", ("verify", "--repair"), _damaged, is_damaged=True, short=40),
     Story("build of a change", BUILD, _a_change, short=30),
     Story("build, automatic", ("build", "--auto"), _a_change, is_variant=True, short=100, long=5),
