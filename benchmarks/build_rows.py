@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 UV = "uv venv + uv pip sync"
 _MADE = f"time / (`{UV}`, warm, hard links)"
 LINKS = "as many directories and links (`cp -al` of the overlay)"
-RESOLVED = "a bare start, `uv pip compile` of the same, and as many links (`cp -al`), one after the other"
+RESOLVED = "a start that imports yaml and packaging, `uv pip compile` of the same, and as many links (`cp -al`)"
+_LIBRARIES = "import packaging.requirements, packaging.specifiers, yaml"
 OURS = "vpm-env build"
 _LIMITS = {1: None, 10: 0.8, PACKAGES: 0.2}
 _FORGOTTEN = {
@@ -142,7 +143,7 @@ def _resolved_and_linked(rig: Rig, asked: Path) -> Command:
     linked = rig.linked()
     out = ("--format", "pylock.toml", "-o", rig.work / "pylock.least.toml")
     where = ("--offline", "--index-url", rig.index or "", "--python", rig.base.python)
-    steps = (rig.bare().words, rig.uv("pip", "compile", *where, *out, asked), linked.words)
+    steps = (rig.python(_LIBRARIES).words, rig.uv("pip", "compile", *where, *out, asked), linked.words)
     return replace(linked, words=["/bin/sh", "-c", " && ".join(shlex.join(map(str, step)) for step in steps)])
 
 

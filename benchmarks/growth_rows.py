@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grown
@@ -35,32 +36,52 @@ HASHED = "hashing the same files (`sha256sum`)"
 
 def generations(folder: Path, runs: int) -> Iterator[Row | Skipped]:
     """Hook, rollback and a build with nothing to do: with 10 generations, and with 1,000 as builds leave them."""
-    commands = [_verbs(folder / f"generations{count:04}", count) for count in (FEW, MANY)]
-    for name in commands[0]:
-        few, many = (of[name] for of in commands)
-        yield from _flat(name, few, many, runs=runs)
+    commands = [_with_many_generations(folder / f"generations{count:04}", count) for count in (FEW, MANY)]
+    yield from _flat("generations", (FEW, MANY), *commands, runs=runs)
     yield or_skipped("hook, growth", lambda: _hook(folder, "generations", (FEW, MANY), _with_generations))
 
 
-def _verbs(folder: Path, count: int) -> Mapping[str, Command]:
+def _with_many_generations(folder: Path, count: int) -> Mapping[str, Command]:
     folder.mkdir()
     with synthetic(folder) as (rig, index):
         publish(index, ["one", "two"])
-        profile = grown.two_sets(rig)
-        grown.generations(profile, count)
-        forth = rig.vpm_env("switch", str(count))
-        return {
-            "no-op build": rig.vpm_env("build", "--offline"),
-            "rollback": rig.vpm_env("rollback", prepare=forth.run),
-        }
+        grown.generations(grown.two_sets(rig), count)
+        return _verbs(rig, newest=count)
 
 
-def _flat(name: str, few: Command, many: Command, *, runs: int) -> Iterator[Row | Skipped]:
-    title = f"{name}, {FEW} → {MANY} generations"
-    names = [f"with {count}" for count in (FEW, MANY)]
-    turns = Turns.of(dict(zip(names, (few, many), strict=True)), runs=runs)
-    yield turns.row(title, "time / that with few", ours=names[1], peer=names[0], floor=names[0], limit=FLAT)
-    yield or_skipped(title, lambda: _counted(title, few.instructions(), many.instructions(), floor=names[0]))
+def _with_many_packages(folder: Path, home: Path) -> Mapping[str, Command]:
+    folder.mkdir()
+    with synthetic(folder) as (rig, index):
+        publish(index, ["one", "two"])
+        _renew(rig.home, home)
+        grown.two_sets(rig)
+        warm = rig.vpm_env("build", "--offline", prepare=rig.forgetting("overlays", "profiles"))
+        return {**_verbs(rig, newest=2), "warm build": warm}
+
+
+def _verbs(rig: Rig, *, newest: int) -> dict[str, Command]:
+    forth = rig.vpm_env("switch", str(newest))
+    return {
+        "no-op build": rig.vpm_env("build", "--offline"),
+        "rollback": rig.vpm_env("rollback", prepare=forth.run),
+    }
+
+
+def _flat(
+    what: str, sizes: tuple[int, int], few: Mapping[str, Command], many: Mapping[str, Command], *, runs: int
+) -> Iterator[Row | Skipped]:
+    """Compare what is waited for where there is little and where there is much; in the order given."""
+    names = [f"with {size}" for size in sizes]
+    for verb, command in few.items():
+        title = f"{verb}, {sizes[0]} → {sizes[1]} {what}"
+        turns = Turns.of({names[0]: command, names[1]: many[verb]}, runs=runs)
+        yield turns.row(title, "time / that with few", ours=names[1], peer=names[0], floor=names[0], limit=FLAT)
+        count = partial(_instructions, title, command, many[verb], names[0])
+        yield or_skipped(title, count)
+
+
+def _instructions(title: str, few: Command, many: Command, floor: str) -> Row:
+    return _counted(title, few.instructions(), many.instructions(), floor=floor)
 
 
 def _counted(title: str, few: int, many: int, floor: str) -> Row:
@@ -106,14 +127,17 @@ def _with_packages(rig: homes.Rig, count: int) -> None:
 
 
 def packages(folder: Path, runs: int) -> Iterator[Row | Skipped]:
-    """`gc` that deletes a whole store, `verify` that reads one, the hook beside one: 100 to 10,000 tiny packages."""
+    """`gc` that deletes a whole store, `verify` that reads one, the rest beside one: 100 to 10,000 tiny packages."""
     with synthetic(folder) as (rig, _):
         for size in (0, *SIZES):
             grown.packages(_home(folder, size), size)
         few = min(runs, 3)
         yield _grows("verify", "verify", *_measured(rig, few, _verifying, _hashing), floor=HASHED)
         yield _grows("gc", "gc that deletes all", *_measured(rig, few, _collecting, _removing), floor=REMOVED)
-    yield or_skipped("hook, growth", lambda: _hook(folder, "packages", (SIZES[0], SIZES[-1]), _with_packages))
+    ends = (SIZES[0], SIZES[-1])
+    commands = [_with_many_packages(folder / f"beside{size:05}", _home(folder, size)) for size in ends]
+    yield from _flat("packages", ends, *commands, runs=runs)
+    yield or_skipped("hook, growth", lambda: _hook(folder, "packages", ends, _with_packages))
 
 
 def _home(folder: Path, size: int) -> Path:

@@ -15,6 +15,8 @@ HEAD = (
     "| row | measured | value | to reach | | physical limit | comes to | from it |",
     "|---|---|--:|--:|---|---|--:|--:|",
 )
+NEAR = 3
+"""How many times the physical limit is near it."""
 _UNITS = {"x": "\N{MULTIPLICATION SIGN}"}
 
 
@@ -44,12 +46,16 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Say whether the limit is kept, "" where there is none; out of reach is what not even the floor keeps."""
+        """Say whether the limit is kept, "" where there is none.
+
+        Out of reach is what not even the floor keeps in the same run, if ours is near it.
+        """
         if self.limit is None:
             return ""
         if self.reached:
             return "reached"
-        return "out of reach" if self.least is not None and self.least > self.limit else "missed"
+        least = self.least or 0.0
+        return "out of reach" if least > self.limit and self.value <= NEAR * least else "missed"
 
 
 @dataclass(frozen=True, kw_only=True)

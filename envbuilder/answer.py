@@ -10,6 +10,7 @@ from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, gate
+from envbuilder.base_stubs import renounce
 from envbuilder.lock import CREATED_BY, VERSION, LockedPackage, single
 from envbuilder.members import MAX_UNPACKED
 from envbuilder.names import normalized
@@ -113,8 +114,7 @@ def ask(uv: Uv, question: Question, scratch: str, *, most_written: int | None = 
         args = [*_args(question), *_upgrades(question), "--quiet", "--format", "pylock.toml", "-o", _OUTPUT]
         result = _watched(uv, args, folder, (question.roots[0].name, most_written) if most_written else None)
         if result.code and _DAMAGED.search(result.stderr):
-            again = uv.run([*args, "--no-cache" if uv.offline else "--refresh"], cwd=folder)
-            result = result if again.code else again
+            result = _asked_again(uv, args, folder, question) or result
         if result.code:
             return Unsolvable(words=shortened(result.stderr, folder))
         with open(output, "rb") as stream:
@@ -152,6 +152,16 @@ def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str
         with open(found[0], encoding="utf-8", errors="replace") as stream:
             message = HeaderParser().parse(stream)
         return tuple(map(str, message.get_all("Requires-Dist", ())))
+
+
+def _asked_again(uv: Uv, args: Sequence[str], folder: str, question: Question) -> Result | None:
+    """Ask without what uv remembers of indexes, then without all that it remembers; None where neither helps."""
+    if not uv.offline and not (result := uv.run([*args, "--refresh"], cwd=folder)).code:
+        return result
+    if not (result := uv.run([*args, "--no-cache"], cwd=folder)).code:
+        renounce(question.facts.values())
+        return result
+    return None
 
 
 def _watched(uv: Uv, args: Sequence[str], folder: str, bound: tuple[str, int] | None) -> Result:

@@ -1,83 +1,132 @@
 """What a base has, as stubs for the resolver: made once, in the home's cache, and found again by what they say.
 
 uv unpacks each stub that it meets, and knows one that it has met again by its path and times. Two hundred that are made
-anew for every resolve cost more than the resolve, and uv's cache grows by them each time.
+anew for every resolve cost more than the resolve, and uv's cache grows by them each time. A folder of stubs is never
+written again, for another's uv may read it: one that is damaged, or of which uv remembers something torn, is passed
+over, and there is one of another number.
 """
 
 from __future__ import annotations
 
-from os.path import basename, dirname, join
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from os.path import basename, dirname, join, lexists
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import InvalidVersion
 
 from envbuilder import fs
 from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_bytes, sha256_of
 from envbuilder.names import is_name
-from envbuilder.stubs import EXTRA, Stub, names_one, write_stub
+from envbuilder.stubs import EXTRA, Stub, names_one, path_of, write_stub
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from envbuilder.base import Base, Distribution
     from envbuilder.paths import Layout
     from envbuilder.report import Reporter
 
 FORMAT = 1
 LIST = "stubs.json"
+_TRIES = 8
+"""Folders that are looked at before the stubs are made for this one resolve."""
+
+Wanted = dict[str, tuple[str, list[str]]]
+"""Name of a distribution → its version as its metadata spell it, and the requirements that its stub is to have."""
 
 
-def base_stubs(base: Base, overrides: frozenset[str], layout: Layout, report: Reporter) -> dict[str, Stub]:
+class Found(NamedTuple):
+    """The stubs by name, and name → version of distributions that have no usable one."""
+
+    stubs: dict[str, Stub]
+    unusable: dict[str, str]
+
+
+def base_stubs(
+    base: Base, overrides: frozenset[str], layout: Layout, scratch: str, report: Reporter
+) -> dict[str, Stub]:
     """Return a stub for every distribution of the base, except `overrides`, by normalized name.
 
     A stub has only the requirements behind extras, so that a base which contradicts itself blocks nobody; besides
     them those that name one of `overrides`, so that what replaces a base package is held to the base's own needs.
-    A distribution without a usable version is left out, and `report` is told.
+    A distribution without a usable version is left out, and `report` is told. Where the cache takes nothing, they are
+    made in `scratch`.
     """
     wanted = {
-        name: [dist.version, _kept(dist, overrides)]
+        name: (dist.version, _requirements(dist, overrides))
         for name, dist in base.distributions.items()
         if name not in overrides and is_name(name)  # nobody can require what has no name
     }
-    folder = join(layout.cache, "stubs", f"{base.key}-{sha256_of([FORMAT, wanted])[:16]}")
-    record = _whole(folder) or _make(folder, wanted, layout)
-    for name, version in record["unusable"]:
+    found = _kept(wanted, f"{base.key}-{sha256_of([FORMAT, wanted])[:16]}", layout) or _written(scratch, wanted)
+    for name, version in found.unusable.items():
         report.note(f"the base's `{name}` has no usable version (`{version}`): it is no fact to the resolver")
-    return {
-        name: Stub(name=name, version=version, requires=tuple(requires), path=join(folder, file))
-        for name, version, requires, file, _ in record["stubs"]
-    }
+    return found.stubs
 
 
-def _kept(dist: Distribution, overrides: frozenset[str]) -> list[str]:
+def renounce(stubs: Iterable[Stub]) -> None:
+    """Let no later resolve use these: what uv remembers of them is torn, and would be each time."""
+    for folder in {dirname(stub.path) for stub in stubs}:
+        with suppress(OSError):
+            fs.remove(join(folder, LIST))
+
+
+def _requirements(dist: Distribution, overrides: frozenset[str]) -> list[str]:
     # Parsing costs 30 µs a line and bases have thousands, hence the look at the text alone.
     return [line for line in dist.requires if ("extra" in line and EXTRA.search(line)) or names_one(line, overrides)]
 
 
-def _whole(folder: str) -> dict[str, Any] | None:
-    """Read the list of a folder whose stubs are what it says; None for any other, which is made again."""
+def _kept(wanted: Wanted, name: str, layout: Layout) -> Found | None:
+    """Return those in the cache, made now if there are none; None where the cache cannot have them."""
+    for number in range(_TRIES):
+        path = join(layout.cache, "stubs", f"{name}.{number}")
+        try:
+            if not lexists(path):
+                _publish(path, wanted, layout)
+        except OSError:
+            return None
+        if found := _read(path, wanted):
+            return found
+    return None
+
+
+def _read(folder: str, wanted: Wanted) -> Found | None:
+    """Read a folder whose stubs are what its list says; None for any other."""
     try:
         record = read_sealed(join(folder, LIST))
-        is_whole = all(sha256_bytes(read_bytes(join(folder, file))) == digest for *_, file, digest in record["stubs"])
-    except (OSError, ValueError):
+        rows = record["stubs"]
+        found = Found(
+            stubs={
+                name: Stub(name=name, version=version, requires=tuple(requires), path=path_of(folder, name, version))
+                for name, version, requires, _ in rows
+            },
+            unusable=dict(record["unusable"]),
+        )
+        is_whole = all(sha256_bytes(read_bytes(found.stubs[name].path)) == digest for name, _, _, digest in rows)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return record if is_whole else None
+    is_all = found.stubs.keys() | found.unusable.keys() == wanted.keys()
+    return found if is_whole and is_all and record.get("format") == FORMAT else None
 
 
-def _make(folder: str, wanted: dict[str, list[Any]], layout: Layout) -> dict[str, Any]:
-    stubs, unusable = [], []
-    fs.make_dirs(dirname(folder))
+def _publish(path: str, wanted: Wanted, layout: Layout) -> None:
+    """Make a folder of stubs; if somebody else was first, there is that one."""
+    fs.make_dirs(dirname(path))
     with fs.staging(layout.tmp) as stage:
-        made = join(stage, "stubs")
+        made = join(stage, basename(path))
         fs.make_dirs(made)
-        for name, (version, requires) in wanted.items():
-            try:
-                stub = write_stub(made, name=name, version=version, requires=requires)
-            except InvalidVersion:
-                unusable.append([name, version])
-            else:
-                digest = sha256_bytes(read_bytes(stub.path))
-                stubs.append([name, stub.version, list(stub.requires), basename(stub.path), digest])
-        record = sealed({"format": FORMAT, "stubs": stubs, "unusable": unusable})
-        fs.write_json(join(made, LIST), record)
-        fs.remove_tree(folder, within=layout.cache)
-        fs.publish_dir(made, folder)
-    return record
+        stubs, unusable = _written(made, wanted)
+        rows = [
+            [stub.name, stub.version, stub.requires, sha256_bytes(read_bytes(stub.path))] for stub in stubs.values()
+        ]
+        fs.write_json(join(made, LIST), sealed({"format": FORMAT, "stubs": rows, "unusable": unusable}))
+        fs.publish_dir(made, path)
+
+
+def _written(folder: str, wanted: Wanted) -> Found:
+    found = Found(stubs={}, unusable={})
+    for name, (version, requires) in wanted.items():
+        try:
+            found.stubs[name] = write_stub(folder, name=name, version=version, requires=requires)
+        except InvalidVersion:
+            found.unusable[name] = version
+    return found

@@ -111,6 +111,14 @@ def leftovers(layout: Layout) -> list[str]:
     return [*staged(layout), *halves.of_home(layout)]
 
 
+def outlived(layout: Layout, now: float) -> list[str]:
+    """Name the stubs that were made a day ago for a base that has got others since; gc's lock must be held."""
+    folder = join(layout.cache, "stubs")
+    found = sorted((os.lstat(join(folder, name)).st_mtime, name) for name in fs.names_in(folder))
+    last = {name.partition("-")[0]: name for _, name in found}
+    return [join(folder, name) for made, name in found if made < now - DAY and name not in last.values()]
+
+
 def staged(layout: Layout) -> list[str]:
     """Name what calls that have died left in tmp; what is not of our making there is nobody's to remove."""
     now = time.time()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import disposal, gc, overlay, store, trash
 from envbuilder import profile as profiles
-from envbuilder.belongings import leftovers
+from envbuilder.belongings import leftovers, outlived
 from envbuilder.ledger import Ledger, occupied
 from envbuilder.occupants import occupants
 
@@ -152,9 +152,11 @@ class _Chooser:
         for path in _due(self._layout, self._policy, now):
             self.going.trash.append(path)
             self._note("trash", trash.label_of(path), "its grace is over", deleted=(path,))
-        for path in leftovers(self._layout):
+        left = dict.fromkeys(leftovers(self._layout), "a process that ended left it")
+        left |= dict.fromkeys(outlived(self._layout, now), "what the base had before")
+        for path, why in left.items():
             self.going.leftovers.append(path)
-            self._note("leftover", os.path.basename(path), "a process that ended left it", deleted=(path,))
+            self._note("leftover", os.path.basename(path), why, deleted=(path,))
 
     def take_unneeded(self) -> None:
         for entry in sorted(self._members.keys() - self._holders.keys()):

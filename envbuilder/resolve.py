@@ -110,7 +110,7 @@ def resolve(
     case = Case(plugins=remaining, built=built, base=base, override=override, uv=uv, folder=folder, scratch=work)
     _note_idle(plugins, base, report)
     extras = [plugin for plugin in plugins if plugin.name in provided and plugin.extras]
-    facts = base_stubs(base, override, layout, report)
+    facts = base_stubs(base, override, layout, folder, report)
     question, own = _first_question(case, extras, facts, previous, upgrade)
     if exclude_newer:
         report.note(f"only what was uploaded before {exclude_newer} counts")

@@ -67,7 +67,13 @@ def test_a_limit_is_reached_up_to_itself(value: float, limit: float | None, verd
 
 @pytest.mark.parametrize(
     ("value", "least", "verdict"),
-    [(0.1, 0.3, "reached"), (0.4, 0.2, "missed"), (0.4, 0.21, "out of reach"), (0.4, None, "missed")],
+    [
+        (0.1, 0.3, "reached"),
+        (0.4, 0.2, "missed"),
+        (0.4, 0.21, "out of reach"),
+        (0.9, 0.21, "missed"),
+        (0.4, None, "missed"),
+    ],
 )
 def test_out_of_reach_is_what_the_physical_limit_does_not_keep(value: float, least: float, verdict: str) -> None:
     assert row(value=value, limit=0.2, least=least).verdict == verdict

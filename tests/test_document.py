@@ -195,6 +195,7 @@ print(json.dumps([seconds, peak, problems]))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WORST)
 def test_the_worst_file_costs_less_than_a_second_and_100_mb(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "plugins.yaml"), WORST[name]]

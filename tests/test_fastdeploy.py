@@ -18,6 +18,8 @@ from envbuilder.engines import FASTDEPLOY, GENERIC, engine_among
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+pytestmark = pytest.mark.long
+
 MODELS, RUNNER = "fastdeploy.model_register_plugins", "fastdeploy.model_runner_plugins"
 PLUGINS = (
     "from fastdeploy import plugins\ndef register(): ...\ndef get_runner(): return MyRunner\nclass MyRunner: ...\n"
@@ -175,7 +177,6 @@ def test_without_a_hook_the_set_loads_too(stand: kit.VpmEnv) -> None:
     assert (parent["model_runner"], parent["list"]) == ("MyRunner", f"{EVERYTHING},vpm_env_guard")
 
 
-@pytest.mark.long
 def test_without_a_set_the_base_is_whole_and_strict_is_heard(engine: kit.VpmEnv) -> None:
     nothing = {"VPM_ENV_PROFILE": "none"}
     told = serve(engine, env=nothing)
@@ -192,7 +193,6 @@ def test_without_a_set_the_base_is_whole_and_strict_is_heard(engine: kit.VpmEnv)
     assert "profile none has no current generation for base" in strict.stderr
 
 
-@pytest.mark.long
 def test_a_child_that_is_to_have_no_set_gets_the_list_that_was_there_before(engine: kit.VpmEnv) -> None:
     code = (
         "import fastdeploy, os, subprocess, sys; ask = 'import fastdeploy, os; print(os.environ.get(\"FD_PLUGINS\"))';"

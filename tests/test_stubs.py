@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +18,13 @@ from resolving import Notes, Resolver
 
 from envbuilder import stubs
 from envbuilder.base import Distribution
-from envbuilder.base_stubs import LIST, base_stubs
+from envbuilder.base_stubs import LIST, base_stubs, renounce
+from envbuilder.digest import sealed
 from envbuilder.paths import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import kit
 
     from envbuilder.base import Base
@@ -94,7 +99,7 @@ def test_stubs_of_a_base_keep_only_what_extras_bring(described: Base, tmp_path: 
         "extra-tools",
     )
     base = with_dists(described, Distribution(name="toolkit", version="1.0", requires=requires))
-    told = metadata(base_stubs(base, frozenset(), Layout(str(tmp_path)), Notes())["toolkit"])
+    told = metadata(base_stubs(base, frozenset(), Layout(str(tmp_path)), str(tmp_path), Notes())["toolkit"])
     assert [line for line in told if line.startswith("Requires-Dist")] == [
         'Requires-Dist: sound>=2 ; extra == "audio"',
         "Requires-Dist: other; 'video' == extra and python_version > '3'",
@@ -114,7 +119,7 @@ def test_what_may_shadow_the_base_is_no_fact_but_the_base_still_requires_it(desc
         Distribution(name="extra", version="1.0", requires=('numpy<1; extra == "x"',)),
     )
     overrides = frozenset({"numpy"})
-    made = base_stubs(base, overrides, Layout(str(tmp_path)), Notes())
+    made = base_stubs(base, overrides, Layout(str(tmp_path)), str(tmp_path), Notes())
     assert set(made) == {"scipy", "elsewhere", "extra"}
     assert made["scipy"].requires == ("NumPy<3",)
     assert stubs.requirers(base, overrides) == ("scipy",)
@@ -126,22 +131,22 @@ def test_distributions_without_a_version_are_told_and_left_out(described: Base, 
         described, Distribution(name="odd", version="", broken=True), Distribution(name="fine", version="1.0")
     )
     notes = Notes()
-    assert set(base_stubs(base, frozenset(), Layout(str(tmp_path)), notes)) == {"fine"}
+    assert set(base_stubs(base, frozenset(), Layout(str(tmp_path)), str(tmp_path), notes)) == {"fine"}
     assert len(notes.notes) == 1
     assert "`odd`" in notes.notes[0]
 
     again = Notes()
-    assert set(base_stubs(base, frozenset(), Layout(str(tmp_path)), again)) == {"fine"}
+    assert set(base_stubs(base, frozenset(), Layout(str(tmp_path)), str(tmp_path), again)) == {"fine"}
     assert again.notes == notes.notes
 
 
 def test_stubs_of_a_base_are_made_once(described: Base, tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
     base = with_dists(described, Distribution(name="numpy", version="1.0"), Distribution(name="scipy", version="1.0"))
-    first = base_stubs(base, frozenset(), layout, Notes())
+    first = base_stubs(base, frozenset(), layout, str(tmp_path), Notes())
     times = {stub.path: Path(stub.path).stat().st_ctime_ns for stub in first.values()}
 
-    assert base_stubs(base, frozenset(), layout, Notes()) == first
+    assert base_stubs(base, frozenset(), layout, str(tmp_path), Notes()) == first
     assert {stub.path: Path(stub.path).stat().st_ctime_ns for stub in first.values()} == times
 
 
@@ -151,28 +156,90 @@ def test_another_base_and_other_overrides_have_other_stubs(described: Base, tmp_
     folders = {
         Path(stub.path).parent
         for base, overrides in ((one, ()), (two, ()), (one, ("other",)), (one, ("numpy",)))
-        for stub in base_stubs(base, frozenset(overrides), layout, Notes()).values()
+        for stub in base_stubs(base, frozenset(overrides), layout, str(tmp_path), Notes()).values()
     }
     assert len(folders) == 2  # nothing is said of `other`, and nothing is left where `numpy` may be replaced
-    assert base_stubs(one, frozenset(), layout, Notes())["numpy"].version == "1.0"
-    assert base_stubs(two, frozenset(), layout, Notes())["numpy"].version == "2.0"
+    assert base_stubs(one, frozenset(), layout, str(tmp_path), Notes())["numpy"].version == "1.0"
+    assert base_stubs(two, frozenset(), layout, str(tmp_path), Notes())["numpy"].version == "2.0"
 
 
-@pytest.mark.parametrize("damage", ["a stub is gone", "a stub is another", "the list is torn", "the list is gone"])
-def test_stubs_that_are_not_what_was_made_are_made_again(described: Base, tmp_path: Path, damage: str) -> None:
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a stub is gone": lambda folder: next(folder.glob("*.whl")).unlink(),
+    "a stub is another": lambda folder: next(folder.glob("*.whl")).write_bytes(b"another"),
+    "the list is torn": lambda folder: (folder / LIST).write_bytes((folder / LIST).read_bytes()[:-9]),
+    "the list is gone": lambda folder: (folder / LIST).unlink(),
+    "the list is a folder": lambda folder: ((folder / LIST).unlink(), (folder / LIST).mkdir()),
+    "the folder is a file": lambda folder: (shutil.rmtree(folder), folder.write_text("")),
+    "the folder leads nowhere": lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_stubs_that_are_not_what_was_made_are_passed_over_for_good(
+    described: Base, tmp_path: Path, damage: str
+) -> None:
+    """Nothing is put in their place: another resolver may be reading them."""
     layout = Layout(str(tmp_path))
     base = with_dists(described, Distribution(name="numpy", version="1.0"))
-    made = base_stubs(base, frozenset(), layout, Notes())
-    path = Path(made["numpy"].path)
-    (content, target) = (path.read_bytes(), path if "stub" in damage else path.with_name(LIST))
-    if "gone" in damage:
-        target.unlink()
-    else:
-        target.write_bytes(target.read_bytes()[:-9])
+    made = base_stubs(base, frozenset(), layout, str(tmp_path), Notes())
+    DAMAGES[damage](Path(made["numpy"].path).parent)
 
-    assert base_stubs(base, frozenset(), layout, Notes()) == made
-    assert path.read_bytes() == content
-    assert base_stubs(base, frozenset(), layout, Notes()) == made
+    again = base_stubs(base, frozenset(), layout, str(tmp_path), Notes())
+    assert metadata(again["numpy"])[:3] == ["Metadata-Version: 2.1", "Name: numpy", "Version: 1.0"]
+    assert Path(again["numpy"].path).parent.name == Path(made["numpy"].path).parent.name.replace(".0", ".1")
+    assert base_stubs(base, frozenset(), layout, str(tmp_path), Notes()) == again
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        {"stubs": None},
+        {"stubs": [None]},
+        {"stubs": [["numpy", "1.0"]]},
+        {"stubs": [["numpy", "1.0", None, "x"]], "unusable": {}},
+        {"stubs": [[["numpy"], "1.0", [], "x"]], "unusable": {}},
+        {"stubs": [["numpy", "../../1.0", [], "x"]], "unusable": {}},
+        {"stubs": [["numpy", 1, [], "x"]], "unusable": {}},
+        {"stubs": [], "unusable": {}},
+        {"stubs": [], "unusable": [3]},
+    ],
+)
+def test_a_sealed_list_of_another_kind_is_passed_over(
+    described: Base, tmp_path: Path, record: dict[str, object]
+) -> None:
+    layout = Layout(str(tmp_path))
+    base = with_dists(described, Distribution(name="numpy", version="1.0"))
+    made = base_stubs(base, frozenset(), layout, str(tmp_path), Notes())
+    Path(made["numpy"].path).with_name(LIST).write_text(json.dumps(sealed({"format": 1, **record})))
+
+    again = base_stubs(base, frozenset(), layout, str(tmp_path), Notes())
+    assert again["numpy"].version == "1.0"
+    assert again != made
+
+
+@pytest.mark.parametrize("hurdle", ["a file", "nowhere", "all damaged"])
+def test_where_the_cache_takes_no_stubs_they_are_made_for_one_resolve(
+    described: Base, tmp_path: Path, hurdle: str
+) -> None:
+    layout, scratch = Layout(str(tmp_path / "home")), tmp_path / "scratch"
+    base = with_dists(described, Distribution(name="numpy", version="1.0"), Distribution(name="odd", version=""))
+    scratch.mkdir()
+    kept = Path(layout.cache, "stubs")
+    kept.parent.mkdir(parents=True)
+    if hurdle == "a file":
+        kept.write_text("")
+    elif hurdle == "nowhere":
+        kept.symlink_to("nowhere")
+    else:
+        for _ in range(20):
+            renounce(base_stubs(base, frozenset(), layout, str(scratch), Notes()).values())
+
+    notes = Notes()
+    made = base_stubs(base, frozenset(), layout, str(scratch), notes)
+    assert Path(made["numpy"].path).parent == scratch
+    assert len(notes.notes) == 1
+    assert "Name: numpy" in metadata(made["numpy"])
 
 
 def test_bounds_are_taken_off_and_nothing_else() -> None:
