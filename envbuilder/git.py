@@ -55,6 +55,12 @@ _FIXED = {
     "LC_ALL": "C",
     "SSH_ASKPASS_REQUIRE": "never",
 }
+_TORN = re.compile(
+    r"unable to (read|find)|corrupt|is empty|missing (blob|tree|commit|object|necessary)|bad (object|tree|ref|pack)|"
+    r"broken|inflate|not a git repository|not a valid object|unresolved delta|cannot be (read|opened|mapped)|"
+    r"index file .* is|pack has|did not send all necessary objects"
+)
+"""What git says of a repository whose files are not what it wrote."""
 _HEADS_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -93,8 +99,15 @@ class Mirror:
     env: Environment
 
     def has(self, commit: str) -> bool:
-        """Tell whether the mirror holds `commit`."""
-        return isdir(self.path) and not self._git("cat-file", "-e", f"{commit}^{{commit}}", fails=True).code
+        """Tell whether the mirror holds `commit` and all that belongs to it.
+
+        A fetch that was killed may leave a commit without its files; refs are moved when everything is there.
+        """
+        if not isdir(self.path):
+            return False
+        is_kept = not self._git("show-ref", "--verify", "--quiet", f"refs/vpm-env/{commit}", fails=True).code
+        led_to = ("for-each-ref", "--count=1", "--format=%(refname)", "--contains", commit)
+        return is_kept or bool(self._git(*led_to, fails=True).stdout.strip())
 
     def resolve(self, ref: str | None, *, offline: bool) -> str:
         """Return the 40 hex digits that `ref` (a branch, a tag, a commit, or None for HEAD) means now."""
@@ -122,7 +135,23 @@ class Mirror:
         now = None if is_branch else _choose(ref, listed)
         return now if now != commit else None
 
-    def ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
+    def bring(self, commit: str, ref: str | None, target: str, *, offline: bool) -> None:
+        """Check `commit` out into `target`, with its history, from which build backends compute versions.
+
+        A mirror that is torn (git syncs little of what it writes) is made anew.
+        """
+        try:
+            self._ensure(commit, ref, offline=offline)
+            self._export(commit, target)
+        except GitError as error:
+            if offline or not _TORN.search(str(error)):
+                raise
+            for path in (self.path, target):
+                fs.remove_tree(path)
+            self._ensure(commit, ref, offline=False)
+            self._export(commit, target)
+
+    def _ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
         """Bring `commit` into the mirror, and keep it there when its branch moves on or goes."""
         if not self.has(commit):
             if offline:
@@ -132,8 +161,7 @@ class Mirror:
                 self._fetch_one(commit, ref)
         self._git("update-ref", f"refs/vpm-env/{commit}", commit)
 
-    def export(self, commit: str, target: str) -> None:
-        """Check `commit` out into `target`, with its history, from which build backends compute versions."""
+    def _export(self, commit: str, target: str) -> None:
         commands = (
             ("clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", self.path, target),
             ("-C", target, "checkout", "--quiet", "--detach", commit),
@@ -177,8 +205,8 @@ class Mirror:
         if not isfile(join(self.path, "HEAD")):
             fs.make_dirs(self.path)
             self._run("init", "--quiet", "--bare", "--template=", "--", self.path, cwd=None)
-        for left_over in _lock_files(self.path):
-            fs.remove(left_over)
+        for path in _left_behind(self.path):
+            fs.remove(path)
         options = ("--quiet", "--force", "--no-tags", "--prune", "--no-write-fetch-head")
         at = ("fetch", *options, "--", self.remote.url, *refspecs)
         self._run(*at, cwd=self.path, timeout=FETCH_TIMEOUT)
@@ -243,8 +271,9 @@ def _choose(ref: str | None, listed: Mapping[str, str]) -> str | None:
     return None
 
 
-def _lock_files(path: str) -> Iterator[str]:
-    """Find what a killed git left behind; we hold the mirror's lock, so no living git needs them."""
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if name != "objects"]
-        yield from (join(folder, name) for name in files if name.endswith(".lock"))
+def _left_behind(path: str) -> Iterator[str]:
+    """Find what a killed git left, locks and halves of objects; we hold the mirror's lock, so nobody needs them."""
+    objects = join(path, "objects")
+    for folder, _, files in os.walk(path):
+        halves = "tmp_" if folder.startswith(objects) else "\0"  # a branch may be called so
+        yield from (join(folder, name) for name in files if name.endswith(".lock") or name.startswith(halves))

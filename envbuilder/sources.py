@@ -144,9 +144,8 @@ def _git(name: str, source: Git, errand: _Errand) -> Source:
                 f"`{name}`: the tag `{source.ref}` is commit {now[:12]} now, and was {kept[:12]} when it was locked; "
                 f"`vpm-env upgrade {name}` takes it"
             )
-        mirror.ensure(commit, source.ref, offline=errand.offline)
         target = join(errand.scratch, f"git-{sha256_bytes(name.encode())[:12]}")
-        mirror.export(commit, target)
+        mirror.bring(commit, source.ref, target, offline=errand.offline)
     _export_submodules(remote, target, errand, depth=1)
     path = join(target, subdirectory) if subdirectory else target
     if not isdir(path):
@@ -186,8 +185,7 @@ def _export_submodules(parent: Remote, target: str, errand: _Errand, *, depth: i
             raise GitError(f"its submodule `{path}` leads through a link")
         remote = remotes.relative_to(parent, url)
         with _mirror(remote, errand) as mirror:
-            mirror.ensure(commit, None, offline=errand.offline)
-            mirror.export(commit, inner)
+            mirror.bring(commit, None, inner, offline=errand.offline)
         _export_submodules(remote, inner, errand, depth=depth + 1)
 
 

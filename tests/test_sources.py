@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -157,10 +158,56 @@ def test_a_lock_that_a_killed_git_left_is_no_obstacle(fetcher: Fetcher, reposito
     moved = repository.commit({"demo/new.py": ""})
     (mirror,) = Path(fetcher.layout.cache, "git").iterdir()
     (mirror / "refs/heads").mkdir(parents=True, exist_ok=True)
-    for name in ("refs/heads/main.lock", "packed-refs.lock", "config.lock"):
+    left = ("refs/heads/main.lock", "packed-refs.lock", "config.lock", "objects/tmp_obj_x", "objects/pack/tmp_pack_y")
+    for name in left:
         (mirror / name).touch()
 
     assert fetcher.commit(at(repository.url, "main")) == moved
+    assert not [name for name in left if (mirror / name).exists()]
+
+
+def test_a_commit_without_its_files_that_a_killed_git_left_is_fetched_again(
+    fetcher: Fetcher, repository: kit.Repository
+) -> None:
+    fetcher.one(at(repository.url, "main"))
+    moved = repository.commit({"demo/new.py": "value = 3\n"})
+    (mirror,) = Path(fetcher.layout.cache, "git").iterdir()
+    inner = Path("objects", moved[:2], moved[2:])
+    (mirror / inner).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(repository.folder / ".git" / inner, mirror / inner)
+
+    assert "the network is off" in fetcher.error(at(repository.url, moved), offline=True)
+    assert Path(fetcher.one(at(repository.url, "main")).path, "demo/new.py").read_text() == "value = 3\n"
+    assert fetcher.commit(at(repository.url, moved), offline=True) == moved
+
+
+def _tear_files(mirror: Path, pattern: str) -> None:
+    found = [path for path in mirror.glob(pattern) if path.is_file()]
+    assert found
+    for path in found:
+        path.chmod(0o644)
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("pattern", ["HEAD", "objects/??/*", "objects/pack/*.idx", "objects/pack/*.pack", "refs/**/*"])
+def test_a_torn_mirror_is_made_anew(fetcher: Fetcher, repository: kit.Repository, pattern: str) -> None:
+    """As by a power cut: empty files where git wrote some."""
+    first = fetcher.commit(at(repository.url, "main"))
+    (mirror,) = Path(fetcher.layout.cache, "git").iterdir()
+    if "pack" in pattern:
+        subprocess.run(["git", "-C", mirror, "repack", "-adq"], check=True)
+    _tear_files(mirror, pattern)
+
+    assert fetcher.commit(at(repository.url, "main")) == first
+    assert fetcher.commit(at(repository.url, "main"), offline=True) == first
+
+
+def test_a_network_that_fails_costs_no_mirror(fetcher: Fetcher, repository: kit.Repository) -> None:
+    first = fetcher.commit(at(repository.url, "main"))
+    repository.folder.rename(repository.folder.with_name("gone"))
+
+    assert fetcher.error(at(repository.url, "f" * 40))
+    assert fetcher.commit(at(repository.url, "main"), offline=True) == first
 
 
 def test_a_subdirectory_must_be_there_and_hold_a_project(fetcher: Fetcher, repository: kit.Repository) -> None:
