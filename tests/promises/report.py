@@ -169,7 +169,7 @@ def _run(arguments: argparse.Namespace, figures: Path, scratch: Path) -> int:
     """
     files = _files_of(arguments.only or list(PROMISES))
     command = [sys.executable, "-m", "pytest", "-q", "-m", "promise", "-n", "2", "--dist", "loadfile", "--no-header"]
-    command += ["--basetemp", str(scratch)]
+    command += ["--basetemp", str(scratch), *(() if arguments.short else ("--no-loadscope-reorder",))]
     own = {"VPM_ENV_TEST_FIGURES": str(figures), "VPM_ENV_TEST_SCALE": "short" if arguments.short else "long"}
     offspring.adopt()
     offspring.keep_mounts()
