@@ -112,9 +112,10 @@ def ask(uv: Uv, question: Question, scratch: str, *, most_written: int | None = 
         if question.preferred:
             fs.write_plain(output, _preferences(question).encode())
         args = [*_args(question), *_upgrades(question), "--quiet", "--format", "pylock.toml", "-o", _OUTPUT]
-        result = _watched(uv, args, folder, (question.roots[0].name, most_written) if most_written else None)
+        bound = (question.roots[0].name, most_written) if most_written else None
+        result = _watched(uv, args, folder, bound)
         if result.code and _DAMAGED.search(result.stderr):
-            result = _asked_again(uv, args, folder, question) or result
+            result = _asked_again(uv, args, folder, bound, question) or result
         if result.code:
             return Unsolvable(words=shortened(result.stderr, folder))
         with open(output, "rb") as stream:
@@ -154,11 +155,13 @@ def requirements_of(uv: Uv, package: LockedPackage, *, python: str, scratch: str
         return tuple(map(str, message.get_all("Requires-Dist", ())))
 
 
-def _asked_again(uv: Uv, args: Sequence[str], folder: str, question: Question) -> Result | None:
+def _asked_again(
+    uv: Uv, args: Sequence[str], folder: str, bound: tuple[str, int] | None, question: Question
+) -> Result | None:
     """Ask without what uv remembers of indexes, then without all that it remembers; None where neither helps."""
-    if not uv.offline and not (result := uv.run([*args, "--refresh"], cwd=folder)).code:
+    if not uv.offline and not (result := _watched(uv, [*args, "--refresh"], folder, bound)).code:
         return result
-    if not (result := uv.run([*args, "--no-cache"], cwd=folder)).code:
+    if not (result := _watched(uv, [*args, "--no-cache"], folder, bound)).code:
         renounce(question.facts.values())
         return result
     return None

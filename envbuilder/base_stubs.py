@@ -9,7 +9,7 @@ over, and there is one of another number.
 from __future__ import annotations
 
 from contextlib import suppress
-from os.path import basename, dirname, join, lexists
+from os.path import dirname, join, lexists
 from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import InvalidVersion
@@ -57,7 +57,8 @@ def base_stubs(
         for name, dist in base.distributions.items()
         if name not in overrides and is_name(name)  # nobody can require what has no name
     }
-    found = _kept(wanted, f"{base.key}-{sha256_of([FORMAT, wanted])[:16]}", layout) or _written(scratch, wanted)
+    name = f"{base.key}-{sha256_of([FORMAT, wanted])[:16]}"
+    found = _kept(wanted, join(layout.cache, "stubs", name), scratch) or _written(scratch, wanted)
     for name, version in found.unusable.items():
         report.note(f"the base's `{name}` has no usable version (`{version}`): it is no fact to the resolver")
     return found.stubs
@@ -75,13 +76,12 @@ def _requirements(dist: Distribution, overrides: frozenset[str]) -> list[str]:
     return [line for line in dist.requires if ("extra" in line and EXTRA.search(line)) or names_one(line, overrides)]
 
 
-def _kept(wanted: Wanted, name: str, layout: Layout) -> Found | None:
+def _kept(wanted: Wanted, name: str, scratch: str) -> Found | None:
     """Return those in the cache, made now if there are none; None where the cache cannot have them."""
-    for number in range(_TRIES):
-        path = join(layout.cache, "stubs", f"{name}.{number}")
+    for path in (f"{name}.{number}" for number in range(_TRIES)):
         try:
             if not lexists(path):
-                _publish(path, wanted, layout)
+                _publish(path, wanted, join(scratch, "kept"))
         except OSError:
             return None
         if found := _read(path, wanted):
@@ -108,18 +108,14 @@ def _read(folder: str, wanted: Wanted) -> Found | None:
     return found if is_whole and is_all and record.get("format") == FORMAT else None
 
 
-def _publish(path: str, wanted: Wanted, layout: Layout) -> None:
-    """Make a folder of stubs; if somebody else was first, there is that one."""
-    fs.make_dirs(dirname(path))
-    with fs.staging(layout.tmp) as stage:
-        made = join(stage, basename(path))
-        fs.make_dirs(made)
-        stubs, unusable = _written(made, wanted)
-        rows = [
-            [stub.name, stub.version, stub.requires, sha256_bytes(read_bytes(stub.path))] for stub in stubs.values()
-        ]
-        fs.write_json(join(made, LIST), sealed({"format": FORMAT, "stubs": rows, "unusable": unusable}))
-        fs.publish_dir(made, path)
+def _publish(path: str, wanted: Wanted, made: str) -> None:
+    """Make a folder of stubs, at `made` first; if somebody else was first, there is that one."""
+    for folder in (dirname(path), made):
+        fs.make_dirs(folder)
+    stubs, unusable = _written(made, wanted)
+    rows = [[stub.name, stub.version, stub.requires, sha256_bytes(read_bytes(stub.path))] for stub in stubs.values()]
+    fs.write_json(join(made, LIST), sealed({"format": FORMAT, "stubs": rows, "unusable": unusable}))
+    fs.publish_dir(made, path)
 
 
 def _written(folder: str, wanted: Wanted) -> Found:

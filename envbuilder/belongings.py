@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from envbuilder.paths import Layout
 
 _BASE_KEY = r"[0-9a-f]{12}"
+_STUBS = re.compile(rf"{_BASE_KEY}-[0-9a-f]{{16}}\.\d")
 _STAGED = re.compile(r"(?P<pid>\d+)-[0-9a-f]{12}")
 _HALF_WRITTEN = r"\..+\.\d+(-[0-9a-f]{8})?\.new"
 _CACHES = (
@@ -114,9 +115,12 @@ def leftovers(layout: Layout) -> list[str]:
 def outlived(layout: Layout, now: float) -> list[str]:
     """Name the stubs that were made a day ago for a base that has got others since; gc's lock must be held."""
     folder = join(layout.cache, "stubs")
-    found = sorted((os.lstat(join(folder, name)).st_mtime, name) for name in fs.names_in(folder))
-    last = {name.partition("-")[0]: name for _, name in found}
-    return [join(folder, name) for made, name in found if made < now - DAY and name not in last.values()]
+    if islink(layout.cache) or islink(folder):
+        return []
+    paths = [join(folder, name) for name in fs.names_in(folder) if _STUBS.fullmatch(name)]
+    found = sorted((os.lstat(path).st_mtime, path) for path in paths)
+    last = {basename(path).partition("-")[0]: path for _, path in found}
+    return [path for made, path in found if made < now - DAY and path not in last.values()]
 
 
 def staged(layout: Layout) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING
 
@@ -138,20 +138,24 @@ class Mirror:
     def bring(self, commit: str, ref: str | None, target: str, *, offline: bool) -> None:
         """Check `commit` out into `target`, with its history, from which build backends compute versions.
 
-        A mirror that is torn (git syncs little of what it writes) is made anew.
+        A mirror that is torn (git syncs little of what it writes) is made anew. It stays until the new one is whole:
+        the remote may be torn instead.
         """
         try:
-            self._ensure(commit, ref, offline=offline)
+            self.ensure(commit, ref, offline=offline)
             self._export(commit, target)
         except GitError as error:
             if offline or not _TORN.search(str(error)):
                 raise
-            for path in (self.path, target):
+            anew = replace(self, path=f"{self.path}.anew")
+            for path in (anew.path, target):
                 fs.remove_tree(path)
-            self._ensure(commit, ref, offline=False)
+            anew.ensure(commit, ref, offline=False)
+            fs.remove_tree(self.path)
+            fs.rename(anew.path, self.path)
             self._export(commit, target)
 
-    def _ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
+    def ensure(self, commit: str, ref: str | None, *, offline: bool) -> None:
         """Bring `commit` into the mirror, and keep it there when its branch moves on or goes."""
         if not self.has(commit):
             if offline:
@@ -275,5 +279,6 @@ def _left_behind(path: str) -> Iterator[str]:
     """Find what a killed git left, locks and halves of objects; we hold the mirror's lock, so nobody needs them."""
     objects = join(path, "objects")
     for folder, _, files in os.walk(path):
-        halves = "tmp_" if folder.startswith(objects) else "\0"  # a branch may be called so
-        yield from (join(folder, name) for name in files if name.endswith(".lock") or name.startswith(halves))
+        yield from (join(folder, name) for name in files if name.endswith(".lock"))
+        if folder.startswith(objects):  # elsewhere a branch may be called so
+            yield from (join(folder, name) for name in files if name.startswith("tmp_"))

@@ -15,6 +15,7 @@ from resolving import Resolver, pypi, versions
 from envbuilder import belongings
 from envbuilder.base_stubs import LIST, base_stubs
 from envbuilder.halves import DAY
+from envbuilder.paths import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,3 +102,22 @@ def test_gc_takes_what_a_base_had_before_and_spares_its_last(
     os.utime(paths[1], (now - 0.5 * DAY, now - 0.5 * DAY))
     assert belongings.outlived(layout, now) == [str(paths[0])]
     assert belongings.outlived(layout, now + 9 * DAY) == [str(paths[0]), str(paths[1])]
+
+
+@pytest.mark.parametrize("link", ["cache", "cache/stubs"])
+def test_gc_takes_nothing_of_others(tmp_path: Path, link: str) -> None:
+    """Neither what a symlink leads to, nor what has another name."""
+    layout, long_ago = Layout(str(tmp_path / "home")), time.time() - 9 * DAY
+    names = [f"{'a' * 12}-{'b' * 16}.0", f"{'a' * 12}-{'b' * 16}.1", "photos"]
+    elsewhere = tmp_path / "elsewhere" / ("stubs" if link == "cache" else "")
+    for at, name in enumerate(names):
+        (elsewhere / name).mkdir(parents=True)
+        os.utime(elsewhere / name, (long_ago + at, long_ago + at))
+    place = Path(layout.home, link)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "elsewhere")
+    assert belongings.outlived(layout, time.time()) == []
+
+    place.unlink()
+    (tmp_path / "elsewhere").rename(place)
+    assert [Path(path).name for path in belongings.outlived(layout, time.time())] == names[:1]

@@ -202,6 +202,17 @@ def test_a_torn_mirror_is_made_anew(fetcher: Fetcher, repository: kit.Repository
     assert fetcher.commit(at(repository.url, "main"), offline=True) == first
 
 
+def test_a_remote_that_is_torn_costs_no_mirror(fetcher: Fetcher, repository: kit.Repository) -> None:
+    first = fetcher.commit(at(repository.url, "main"))
+    moved = repository.commit({"demo/new.py": ""})
+    inner = f".git/objects/{moved[:2]}/{moved[2:]}"
+    (repository.folder / inner).chmod(0o644)
+    (repository.folder / inner).write_bytes(b"")
+
+    assert fetcher.error(at(repository.url, moved))
+    assert fetcher.commit(at(repository.url, first), offline=True) == first
+
+
 def test_a_network_that_fails_costs_no_mirror(fetcher: Fetcher, repository: kit.Repository) -> None:
     first = fetcher.commit(at(repository.url, "main"))
     repository.folder.rename(repository.folder.with_name("gone"))
