@@ -28,12 +28,14 @@ _STYLE = """
   text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
   .ground { fill: #ffffff } .small { font-size: 10.5px; fill: #59636e } .head { font-size: 15px; font-weight: 600 }
   .grid { stroke: #d1d9e0; stroke-width: 1 } .limit { stroke: #1f2328; stroke-width: 1.5; stroke-dasharray: 4 3 }
-  .reached { fill: #1f883d } .missed { fill: #bc4c00 } .one { stroke: #0969da; fill: #0969da }
+  .reached { fill: #1f883d } .missed { fill: #bc4c00 } .beyond { fill: #818b98 }
+  .least { stroke: #1f2328; stroke-width: 3 } .one { stroke: #0969da; fill: #0969da }
   .two { stroke: #bc4c00; fill: #bc4c00 } .line { fill: none; stroke-width: 1.5 } .end { text-anchor: end }
   .middle { text-anchor: middle }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .ground { fill: #0d1117 } .small { fill: #9198a1 } .grid { stroke: #3d444d }
     .limit { stroke: #e6edf3 } .reached { fill: #3fb950 } .missed { fill: #f0883e }
+    .beyond { fill: #656c76 } .least { stroke: #e6edf3 }
     .one { stroke: #4493f8; fill: #4493f8 } .two { stroke: #f0883e; fill: #f0883e } .line { fill: none }
   }
 """
@@ -44,7 +46,8 @@ def bars(rows: Iterable[Row]) -> str:
     limited = [row for row in rows if row.limit is not None]
     height = _TOP + _LINE * len(limited) + 40
     parts = [_text(16, 28, "vpm-env: what is measured, as a share of what is to be reached", "head")]
-    parts += [_text(16, 46, "logarithmic; left of the dashed line it is reached", "small"), *_scale(height)]
+    told = "logarithmic; left of the dashed line it is reached; a mark where the physical limit alone is"
+    parts += [_text(16, 46, told, "small"), *_scale(height)]
     for at, row in enumerate(limited):
         parts += _bar(row, _TOP + _LINE * at)
     return _picture(WIDTH, height, "Each measured figure as a share of its limit", parts)
@@ -61,11 +64,13 @@ def _bar(row: Row, top: int) -> list[str]:
     length = max(_across(share(row)) - _LEFT, 2)
     said = f"{amount(row.value, row.unit)} of {amount(row.limit or 0, row.unit)}"
     said += f" — {row.verdict}" if row.reached is False else ""
-    style = "reached" if row.reached else "missed"
+    style = {"reached": "reached", "missed": "missed"}.get(row.verdict, "beyond")
+    least = _across(row.least / row.limit) if row.least and row.limit else None
     return [
         _text(_LEFT - 12, top + 13, row.name, "end"),
         _text(_LEFT - 12, top + 26, _shortened(row.what), "end small"),
         f'<rect class="{style}" x="{_LEFT}" y="{top + 5}" width="{length:.1f}" height="18" rx="2"/>',
+        *([_stroke(least, top + 3, least, top + 25, "least")] if least else ()),
         _text(_RIGHT + 14, top + 18, said, ""),
     ]
 

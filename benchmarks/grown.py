@@ -62,7 +62,7 @@ def packages(home: Path, count: int) -> Layout:
 def _publish(layout: Layout, name: str) -> None:
     staged = Path(layout.tmp, name)
     made = _stage(staged, name)
-    bytecode.note(str(staged), str(sysconfig.get_config_var("SOABI")))
+    bytecode.note(str(staged), str(sysconfig.get_config_var("SOABI")), {})
     fs.write_plain(str(staged / store.FILES), made.files.to_bytes(), mode=0o444)
     fs.write_plain(str(staged / store.MANIFEST), json.dumps(made.to_dict()).encode(), mode=0o444)
     order = Order(label=name, plugin="", input={"wheel": name}, stage=lambda target, scratch: made)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rig import Rig
+    from shelf import Shelf
     from table import Row
 
 LIBRARIES = 200
@@ -46,6 +47,15 @@ started = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdin=subprocess.DEVNULL, capture_output=True)
 print(time.perf_counter() - started)
 """
+_READ = """
+import subprocess, sys, time, tomllib
+started = time.perf_counter()
+subprocess.run(sys.argv[2:], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+with open(sys.argv[1], "rb") as stream:
+    tomllib.load(stream)
+print(time.perf_counter() - started)
+"""
+READ = f"{UV}, told of each of the 200 by a wheel, and the standard library's reading of what it says of the plugins"
 
 
 def resolving(folder: Path, runs: int) -> Iterator[Row]:
@@ -68,21 +78,42 @@ def resolving(folder: Path, runs: int) -> Iterator[Row]:
         theirs = _compiled(rig, plugins, "--offline")
         ours = rig.vpm_env("build", "--dry-run", "--offline", "--quiet")
         name = f"resolve of {PLUGINS} plugins, {LIBRARIES} distributions in the base"
-        said = Turns.of({UV: _said(theirs), STAGE: _staged(rig, ours)}, runs=runs, ask=Command.says)
+        read = _read(rig, _compiled(rig, plugins, "--offline", *_told(rig, index, libraries)))
+        read.run()
+        said = Turns.of({UV: _said(theirs), READ: read, STAGE: _staged(rig, ours)}, runs=runs, ask=Command.says)
         what = f"the resolve alone, uv's part in it included / `{UV}` of the same from the index"
-        yield said.row(name, what, ours=STAGE, peer=UV, floor=UV, limit=1.2)
+        yield said.row(name, what, ours=STAGE, peer=UV, floor=READ, limit=1.2)
         whole = Turns.of({UV: theirs, OURS: ours}, runs=runs)
         what = f"the whole of `{OURS}` without a lock / `{UV}`"
         yield whole.row(name, what, ours=OURS, peer=UV, floor=UV)
 
 
-def _compiled(rig: Rig, plugins: list[str], *more: str) -> Command:
+def _compiled(rig: Rig, plugins: list[str], *more: str | Path) -> Command:
     """Return uv's resolve of the same to the same kind of file, for an interpreter that has nothing."""
-    asked, lock = rig.work / "plugins.in", rig.work / "pylock.by-uv.toml"
+    asked, lock = rig.work / "plugins.in", _lock(rig)
     asked.write_text("".join(f"{name}\n" for name in plugins))
     where = ("--index-url", rig.index or "", "--python", rig.tool.python)
     words = rig.uv("pip", "compile", asked, *where, "--format", "pylock.toml", "-o", lock, *more)
     return Command(words=words, env=rig.env, cwd=rig.work, prepare=lambda: lock.unlink(missing_ok=True))
+
+
+def _told(rig: Rig, index: Shelf, libraries: list[str]) -> list[str | Path]:
+    """Return what makes uv take these libraries from files, and say nothing of them."""
+    facts = rig.work / "facts.in"
+    facts.write_text(
+        "".join(f"{name} @ file://{next((index.folder / 'simple' / name).glob('*.whl'))}\n" for name in libraries)
+    )
+    return ["--constraint", facts, *(word for name in libraries for word in ("--no-emit-package", name))]
+
+
+def _lock(rig: Rig) -> Path:
+    return rig.work / "pylock.by-uv.toml"
+
+
+def _read(rig: Rig, command: Command) -> Command:
+    """Let a process like ours start the command, read what it wrote, and say what both took."""
+    words = [sys.executable, "-c", _READ, _lock(rig), *command.words]
+    return Command(words=words, env=command.env, cwd=command.cwd, prepare=command.prepare)
 
 
 def _said(command: Command) -> Command:

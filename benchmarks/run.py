@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def measured(names: tuple[str, ...], runs: int, scratch: Path | None) -> Found:
-    """Measure one row after the other; what fails or cannot be had leaves the others as they are."""
+    """Measure one row after the other; what fails or cannot be had leaves the others as they are, as does Ctrl-C."""
     rows: list[Row] = []
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
@@ -52,6 +52,9 @@ def measured(names: tuple[str, ...], runs: int, scratch: Path | None) -> Found:
             _measure(name, runs, scratch, rows, skipped)
         except Unavailable as reason:
             skipped[name] = str(reason)
+        except KeyboardInterrupt:
+            failed[name] = "interrupted\n"
+            break
         except Exception:  # noqa: BLE001 (one row that fails is no reason to lose the others)
             failed[name] = traceback.format_exc()
     return Found(rows=rows, skipped=skipped, failed=failed)

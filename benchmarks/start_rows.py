@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import homes
@@ -22,6 +24,7 @@ MODULES = 20
 _MODULES = "import sys; print(*sorted(sys.modules))"
 _TIMED = "import time; {before}\nstarted = time.perf_counter()\n{what}\nprint(time.perf_counter() - started)"
 _PLAIN = "the same from one plain site-packages"
+_LINKED = "the same from a second folder, with one link a package, behind a path line"
 _POINTS = "importlib.metadata.entry_points(group='vllm.general_plugins')"
 
 
@@ -76,6 +79,7 @@ def use(folder: Path, runs: int) -> Iterator[Row]:
         rig.vpm_env("build").run()
         rig.vpm_env("hook", "install").run()
         plain = _plain(rig, folder)
+        linked = _linked(plain, folder)
         modules = [f"{name.replace('-', '_')}.part0.module{at}" for name in names() for at in range(MODULES - 1)]
         imports = "\n".join(f"import {module}" for module in modules)
         cases = {
@@ -87,11 +91,12 @@ def use(folder: Path, runs: int) -> Iterator[Row]:
             script.write_text(_TIMED.format(before=before, what=what))
             commands = {
                 _PLAIN: Command(words=[plain.python, script], env=rig.env, cwd=folder),
+                _LINKED: Command(words=[linked.python, script], env=rig.env, cwd=folder),
                 "overlay": Command(words=[rig.base.python, script], env=rig.env, cwd=folder),
             }
             turns = Turns.of(commands, runs=3 * runs, ask=Command.says)
             compared = f"{said}: time / the same packages in the base's site-packages"
-            yield turns.row(name, compared, ours="overlay", peer=_PLAIN, floor=_PLAIN, limit=1.05)
+            yield turns.row(name, compared, ours="overlay", peer=_PLAIN, floor=_LINKED, limit=1.05)
 
 
 def _plain(rig: Rig, folder: Path) -> kit.Base:
@@ -102,4 +107,19 @@ def _plain(rig: Rig, folder: Path) -> kit.Base:
     words = rig.uv("pip", "install", "--no-deps", "--compile-bytecode", "--index-url", rig.index or "")
     install = Command(words=[*words, "--python", made.python, "-r", requirements], env=rig.env, cwd=folder)
     install.run()
+    return made
+
+
+def _linked(plain: kit.Base, folder: Path) -> kit.Base:
+    """Make the same base with the least that shares packages: a folder that links to them, and a line that names it."""
+    made = kit.base(folder / "linked")
+    kit.fake_vllm(made)
+    links = folder / "links-to-packages"
+    links.mkdir()
+    for entry in plain.purelib.glob("package_*"):
+        if entry.name.endswith(".dist-info"):
+            shutil.copytree(entry, links / entry.name, copy_function=os.link)
+        else:
+            (links / entry.name).symlink_to(os.path.relpath(entry, links))
+    (made.purelib / "links.pth").write_text(f"{links}\n")
     return made
