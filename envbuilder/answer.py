@@ -16,7 +16,7 @@ from envbuilder.members import MAX_UNPACKED
 from envbuilder.names import normalized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from envbuilder.indexes import PluginIndex
     from envbuilder.process import Result
@@ -29,6 +29,14 @@ else:
     import tomli as tomllib
 
 _PROJECT = "vpm-env-set"
+_OF_STUB = re.compile(
+    r"""^\[\[packages\]\]
+name = "(?P<name>[a-z0-9-]+)"
+version = "(?P<version>[^"\\\n]+)"
+archive = \{ path = "[^"\n]*", hashes = \{ sha256 = "[0-9a-f]{64}" \} \}
+(?=\n|\Z)""",
+    re.MULTILINE,
+)
 _INPUT = "pyproject.toml"
 _OUTPUT = "pylock.toml"
 _ANNOTATED = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:==| @ ).*?\s# via (?P<via>.+)$")
@@ -118,8 +126,8 @@ def ask(uv: Uv, question: Question, scratch: str, *, most_written: int | None = 
             result = _asked_again(uv, args, folder, bound, question) or result
         if result.code:
             return Unsolvable(words=shortened(result.stderr, folder))
-        with open(output, "rb") as stream:
-            return _read(tomllib.load(stream), question, uv)
+        with open(output, encoding="utf-8") as stream:
+            return _read(stream.read(), question, uv)
 
 
 def requirers(uv: Uv, question: Question, answer: Answer, scratch: str) -> dict[str, tuple[str, ...]]:
@@ -237,17 +245,35 @@ def _preferences(question: Question) -> str:
     return head + "".join(f'\n[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version in entries)
 
 
-def _read(record: dict[str, Any], question: Question, uv: Uv) -> Answer:
-    entries = {normalized(entry["name"]): entry for entry in record.get("packages", ())}
+def _read(text: str, question: Question, uv: Uv) -> Answer:
     plugins = {root.name: root for root in reversed(question.roots) if root.plugin}
     stubs = {*question.facts, *question.forced, *question.direct}
     stubs |= {root.name for root in question.roots if " @ " in root.line and not question.alone}
+    rest, versions = _without_stubs(text, stubs)
+    record = tomllib.loads(rest)
+    entries = {normalized(entry["name"]): entry for entry in record.get("packages", ())}
     packages = (_package(entry, plugins.get(name), uv) for name, entry in entries.items() if name not in stubs)
     return Answer(
-        versions={name: str(entry.get("version", "")) for name, entry in entries.items()},
+        versions=versions | {name: str(entry.get("version", "")) for name, entry in entries.items()},
         packages=tuple(packages),
         requires_python=str(record.get("requires-python", "")),
     )
+
+
+def _without_stubs(text: str, stubs: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Take out what an answer says of stubs, their versions apart: a base has hundreds, and to parse TOML is slow.
+
+    Only what looks exactly as uv writes it goes; the parser sees the rest.
+    """
+    versions: dict[str, str] = {}
+
+    def taken(found: re.Match[str]) -> str:
+        if found["name"] not in stubs:
+            return found[0]
+        versions[found["name"]] = found["version"]
+        return ""
+
+    return _OF_STUB.sub(taken, text), versions
 
 
 def _package(entry: dict[str, Any], root: Root | None, uv: Uv) -> LockedPackage:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, indexes, pipconf, policing, unknown
+from envbuilder.contexts import contextmanager
 from envbuilder.errors import ChangesNeeded, PolicyError, ResolutionError, SourceError
 from envbuilder.lock import Lock, dump
 from envbuilder.moments import moment

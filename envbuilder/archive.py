@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder.contexts import contextmanager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

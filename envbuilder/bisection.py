@@ -7,7 +7,6 @@ switched. Sets that were made for it go when it is over.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from envbuilder.base import describe
 from envbuilder.bisected import Bisected, Culprit, Question, Try
 from envbuilder.bracket import generation_of, left_as_bad, newest_bad, require_writable
 from envbuilder.changes import Menu
+from envbuilder.contexts import suppress
 from envbuilder.errors import BisectError, UsageError
 from envbuilder.narrowing import FAILS, PASSES, UNJUDGED, narrow
 from envbuilder.revision import revision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import replace
-from os.path import isdir, join
+from os.path import dirname, isdir, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, gate, process, space
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.process import Result
     from envbuilder.uv import Uv
+
+_COMPILE = join(dirname(__file__), "_compile.py")
 
 TIMEOUT = 7200.0
 """Seconds that one download or build may take."""
@@ -120,20 +122,21 @@ def build_wheel(
     return join(out, wheels[0])
 
 
-def compile_tree(lib: str, *, base: Base) -> None:
-    """Compile every module below `lib` with the base's interpreter; one that does not compile is no failure.
+def compile_tree(lib: str, *, base: Base) -> dict[str, str]:
+    """Compile every module below `lib` with the base's interpreter: path below `lib` → sha256 of its bytecode.
 
-    Nothing in the result depends on where `lib` is now or when it was written.
+    One that does not compile is no failure. Nothing in the result depends on where `lib` is now or when it was written.
     """
     if not isdir(lib):
-        return
-    flags = ["-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", lib]
-    command = [base.python, "-I", "-S", "-B", "-W", "ignore", "-m", "compileall", *flags, lib]
+        return {}
+    command = [base.python, "-I", "-S", "-B", "-W", "ignore", _COMPILE, lib]
     result = process.run(command, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, timeout=TIMEOUT)
     if result.code:
         space.require_nothing_refused(result.output, lib)
     if result.code not in (0, 1):
         raise CommandFailed(command=tuple(command), code=result.code, output=result.output)
+    lines = (line.partition(" ") for line in result.stdout.split("\0") if line)
+    return {path: digest for digest, _, path in lines}
 
 
 def _run(uv: Uv, *arguments: Sequence[str], cwd: str, most_written: int | None = None) -> Result:

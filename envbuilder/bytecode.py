@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from os.path import isdir, join
+from os.path import join
+from typing import TYPE_CHECKING
 
 from envbuilder import fs
 from envbuilder.digest import read_sealed, sealed, sha256_file
 from envbuilder.record import is_bytecode, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MARK = ".compiled-"
 """Begins the names of these lists; behind it stands the ABI."""
@@ -22,11 +26,9 @@ _UNCHECKED = 1
 """Flags of bytecode whose source Python never looks at; what it writes by itself has others."""
 
 
-def note(root: str, soabi: str, *, synced: bool = False) -> None:
-    """List what is compiled in the package at `root` and is not in the list for another ABI: path → sha256."""
-    others = {path for other in abis(root) if other != soabi for path in listed(root, other) or ()}
-    paths = [join("lib", path) for path in walk(join(root, "lib")) if is_bytecode(path)] if isdir(root) else []
-    files = {path: sha256_file(join(root, path)) for path in sorted(paths) if path not in others}
+def note(root: str, soabi: str, made: Mapping[str, str], *, synced: bool = False) -> None:
+    """List what was compiled for an ABI in the package at `root`: `made` is path below `lib` → sha256."""
+    files = {f"lib/{path}": made[path] for path in sorted(made)}
     fs.write_atomic(join(root, MARK + soabi), json.dumps(sealed({"files": files})).encode(), synced=synced)
 
 

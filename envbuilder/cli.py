@@ -6,6 +6,7 @@ at night.
 
 from __future__ import annotations
 
+import os
 import sys
 from os.path import isdir, join
 
@@ -66,6 +67,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.say("interrupted; nothing was switched")
         return INTERRUPTED
+
+
+def end(code: int) -> None:
+    """End the process without taking the interpreter apart, which is an eighth of what `rollback` does.
+
+    What was registered for the end is run, and what was written is flushed. Where a thread still works, or a stream
+    does not take the rest, this returns: the interpreter knows how to wait, and how to say it.
+    """
+    threading, atexit = sys.modules.get("threading"), sys.modules.get("atexit")
+    if threading and threading.active_count() > 1:
+        return
+    if atexit:
+        atexit._run_exitfuncs()  # noqa: SLF001 (as `multiprocessing` ends its processes)
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream:
+                stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(code)
 
 
 def _settle(call: Call) -> None:

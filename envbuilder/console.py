@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager, suppress
 
 from envbuilder import fs
+from envbuilder.contexts import contextmanager, suppress
 from envbuilder.report import Reporter
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +41,10 @@ class Console:
     """Where a verb's words go. `quiet` leaves out all but data, warnings and errors; `verbose` adds details."""
 
     def __init__(self, env: Environment, *, quiet: bool = False, verbose: bool = False) -> None:
+        if None in (sys.stdin, sys.stdout, sys.stderr):
+            from envbuilder.streams import lead_nowhere  # as a rule all are open
+
+            lead_nowhere()
         self.quiet = quiet
         self.verbose = verbose
         self.is_terminal = sys.stderr.isatty() and env.get("TERM") != "dumb"

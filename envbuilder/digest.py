@@ -24,7 +24,8 @@ try:
 except ImportError:
     from hashlib import sha256
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
+"""Bytes; for more at a time the allocator asks the system, which costs more than most files' digests."""
 
 RECORD_LIMIT = 128 << 20
 """Bytes of a record; that of a package with half a million files has fewer."""
@@ -41,14 +42,19 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Digest a file's content in blocks of 1 MiB: 64 hex digits of its sha256."""
+    """Digest a file's content: 64 hex digits of its sha256."""
+    return digest_file(path, "sha256").hex()
+
+
+def digest_file(path: str | os.PathLike[str], algorithm: str) -> bytes:
+    """Digest a file's content block by block, with any algorithm that `hashlib` knows."""
     import hashlib  # OpenSSL's is several times faster, which a file of many megabytes makes worth loading
 
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    digest = hashlib.new(algorithm)
+    with open(path, "rb", buffering=0) as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
-    return digest.hexdigest()
+    return digest.digest()
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from envbuilder.contexts import suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from os.path import dirname
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
+from envbuilder.contexts import contextmanager
 from envbuilder.digest import read
 from envbuilder.errors import FailedMeanwhile, VpmError
 

@@ -9,7 +9,6 @@ Reads the packages' directories, not their manifests: one `scandir` a package, a
 from __future__ import annotations
 
 import os
-from os.path import join
 
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -76,13 +75,17 @@ def plan(trees: Iterable[Tree], *, sources: Iterable[tuple[str, Tree]] = ()) -> 
 
 
 def _hold(held: dict[str, list[_Holder]], tree: Tree, path: str) -> None:
+    below = f"{path}/" if path else ""
+    for name, is_dir in _listing(tree, path):
+        held.setdefault(name, []).append(_Holder(tree, below + name, is_dir))
+
+
+def _listing(tree: Tree, path: str) -> Iterable[tuple[str, bool]]:
+    """List a directory of a tree: names, and which are directories."""
     if tree.listing is not None:
-        for name, is_dir in tree.listing.get(path, {}).items():
-            held.setdefault(name, []).append(_Holder(tree=tree, path=join(path, name), is_dir=is_dir))
-        return
-    with os.scandir(join(tree.path, path)) as entries:
-        for entry in entries:
-            held.setdefault(entry.name, []).append(_Holder(tree, join(path, entry.name), entry.is_dir()))
+        return tree.listing.get(path, {}).items()
+    with os.scandir(f"{tree.path}/{path}") as entries:
+        return [(entry.name, entry.is_dir()) for entry in entries]
 
 
 def _merge(made: Plan, path: str, held: dict[str, list[_Holder]]) -> None:
@@ -113,12 +116,9 @@ def _must_be_real(path: str, holder: _Holder) -> bool:
 
 
 def _link(path: str, holder: _Holder) -> Link:
-    return Link(
-        path=path,
-        target=join(holder.tree.target, holder.path) if holder.path else holder.tree.target,
-        source=join(holder.tree.path, holder.path) if holder.path else holder.tree.path,
-        hard=not (holder.is_dir or holder.tree.is_source or holder.tree.is_lent),
-    )
+    tree, below = holder.tree, f"/{holder.path}" if holder.path else ""
+    hard = not (holder.is_dir or tree.is_source or tree.is_lent)
+    return Link(path, tree.target + below, tree.path + below, hard)
 
 
 def link_text(link: Link, *, depth: int) -> str:

@@ -9,10 +9,10 @@ import errno
 import fcntl
 import os
 import time
-from contextlib import contextmanager, suppress
 from os.path import dirname
 
 from envbuilder import fs
+from envbuilder.contexts import contextmanager, suppress
 from envbuilder.errors import Busy, NoLocks
 from envbuilder.paths import DEFAULT_WAIT
 from envbuilder.tuples import TYPE_CHECKING
@@ -28,6 +28,9 @@ _LONGEST_NOTE = 4096
 
 _REFUSED = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
 """What flock answers where a file system has no locks, or where who keeps them does not answer."""
+
+_HELD = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES})
+"""What it answers where somebody else has the lock; a server of files may say that he is not let in."""
 
 _AT_ONCE = os.O_CLOEXEC | os.O_NONBLOCK
 """A pipe that lies where a lock file should be makes nobody wait."""
@@ -75,7 +78,8 @@ def _open_lock(path: StrPath) -> int:
 def try_exclusive(path: StrPath) -> IO[str] | None:
     """Take a lease file exclusively, without waiting: the open stream that holds it, or None if somebody uses it.
 
-    Of a file that this user may only read, the flock is all that is wanted. Raise `NoLocks` where there are none.
+    Of a file that this user may only read, the flock is all that is wanted. Raise `NoLocks` where there are none, and
+    `OSError` where that cannot be told.
     """
     try:
         stream = open(_writable_or_not(path))  # noqa: SIM115 (the caller holds it)
@@ -87,7 +91,10 @@ def try_exclusive(path: StrPath) -> IO[str] | None:
         stream.close()
         if error.errno in _REFUSED:
             raise NoLocks(path=os.fspath(path), why=os.strerror(error.errno)) from None
-        return None
+        if error.errno in _HELD:
+            return None
+        fs.named(error, path)
+        raise
     return stream
 
 

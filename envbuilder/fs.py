@@ -6,10 +6,10 @@ import errno
 import fcntl
 import os
 import stat
-from contextlib import contextmanager, suppress
 from os.path import basename, dirname, join
 
 from envbuilder import protocol
+from envbuilder.contexts import contextmanager, suppress
 from envbuilder.notation import lined
 from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
@@ -378,13 +378,13 @@ def remove(path: StrPath) -> None:
         pass
 
 
-def remove_empty_dir(path: StrPath) -> bool:
-    """Remove a directory if nothing is in it; tell whether it is gone."""
+def remove_empty_dir(path: StrPath) -> None:
+    """Remove a directory if nothing is in it; what is none, or gone already, is fine."""
     try:
         os.rmdir(path)
-    except OSError:
-        return not os.path.lexists(path)
-    return True
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ENOENT):
+            raise
 
 
 def remove_tree(path: StrPath, *, within: StrPath | None = None) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from itertools import chain
 from os.path import dirname, isabs, join
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from envbuilder import archive, contents, fs, members, process
+from envbuilder.contexts import suppress
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
 from envbuilder.record import HARMFUL, check_listing, refuse

@@ -7,11 +7,11 @@ it. Where there is no home yet, none is made for a question.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING
 
 from envbuilder import fs
+from envbuilder.contexts import contextmanager
 from envbuilder.lending import can_lend
 from envbuilder.paths import Layout
 from envbuilder.recording import building

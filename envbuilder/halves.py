@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import suppress
 from os.path import basename, dirname, isdir, islink, join
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, fs
+from envbuilder.contexts import suppress
 
 if TYPE_CHECKING:
     from envbuilder.paths import Layout

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import fs, halves, process, protocol
 from envbuilder import hook_files as files
+from envbuilder.contexts import suppress
 from envbuilder.hook_files import LINE, PTH, SINGLE_MODULES
 from envbuilder.paths import environment
 
@@ -78,7 +79,8 @@ def remove(folder: str, reporter: Reporter) -> Iterator[str]:
             fs.sync_dir(folder)  # a line that a power cut brings back would import what is not there
             protocol.reached("hook", "unhooked")
     for path in _folders(folder):
-        fs.remove_empty_dir(path)
+        with suppress(OSError):
+            fs.remove_empty_dir(path)
     protocol.reached("hook", "removed")
 
 
@@ -152,7 +154,8 @@ def _take(folder: str, name: str) -> None:
     path = join(folder, name)
     fs.remove(path)
     if dirname(name):
-        fs.remove_empty_dir(dirname(path))
+        with suppress(OSError):
+            fs.remove_empty_dir(dirname(path))
 
 
 def _is_removable(folder: str, name: str, recorded: Mapping[str, Hashes]) -> bool:

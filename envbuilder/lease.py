@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def exclusive(path: str) -> AbstractContextManager[Any] | None:
     """Hold a lease file alone; None if a process has it. One that is not there holds nobody off.
 
-    Where there are no locks, the processes of this machine are looked at.
+    Where there are no locks, the processes of this machine are looked at. Raise `OSError` where the disk cannot tell.
     """
     try:
         held = flocks.try_exclusive(path)

@@ -135,7 +135,7 @@ def renew(path: str, manifest: Manifest) -> None:
 def plan_of(packages: tuple[Package, ...], layout: Layout, listings: Mapping[str, Listing] | None = None) -> Plan:
     """Plan the farm of `packages`, by what lies in the store; with `listings` (`<key>/lib` → listing) by what must."""
     listed = listings or {}
-    trees = [_tree(package, layout)._replace(listing=listed.get(f"{package.key}/lib")) for package in packages]
+    trees = [_tree(package, layout, listed.get(f"{package.key}/lib")) for package in packages]
     sources = [
         (name, Tree(path=target, target=target)) for package in packages for name, target in package.editable.items()
     ]
@@ -195,28 +195,30 @@ def _entry_points_text(points: dict[str, dict[str, str]]) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _tree(package: Package, layout: Layout) -> Tree:
+def _tree(package: Package, layout: Layout, listing: Listing | None) -> Tree:
     """Name a package by its short name, unless that is another's: twelve digits are few."""
     lib = f"{package.key}/lib"
     short = package.key[:SHORT]
     return Tree(
-        path=join(layout.store, lib),
-        target=f"store/{short}" if fs.target_of(join(layout.store, short)) == lib else f"store/{lib}",
+        path=layout.package(lib),
+        target=f"store/{short}" if fs.target_of(layout.package(short)) == lib else f"store/{lib}",
         physical=frozenset(package.physical),
         is_lent=os.path.islink(layout.package(package.key)),
+        listing=listing,
     )
 
 
 def _plant(planned: Plan, farm: str, depth: int, own: dict[str, bytes]) -> None:
     for folder in planned.directories:
-        fs.make_dir(join(farm, folder))
+        fs.make_dir(f"{farm}/{folder}")
     for entry in planned.links:
+        at = f"{farm}/{entry.path}"
         if entry.path in own:
-            fs.write_plain(join(farm, entry.path), own[entry.path], mode=0o444)
+            fs.write_plain(at, own[entry.path], mode=0o444)
         elif entry.hard:
-            fs.hard_link(entry.source, join(farm, entry.path))
+            fs.hard_link(entry.source, at)
         else:
-            fs.link(link_text(entry, depth=depth), join(farm, entry.path))
+            fs.link(link_text(entry, depth=depth), at)
 
 
 def _copy_skeleton(skeleton: str, path: str) -> None:
@@ -236,7 +238,7 @@ def scripts_of(packages: Iterable[Package], layout: Layout) -> Iterator[tuple[st
     """Yield name and content of the scripts that packages bring; of two with one name the later counts."""
     for package in packages:
         points = package.entry_points.get("console_scripts", {})
-        files = fs.names_in(join(layout.package(package.key), "bin"))
+        files = fs.names_in(f"{layout.package(package.key)}/bin")
         if points or files:
             yield from _scripts_of(package, points, files, layout)
 
@@ -276,9 +278,9 @@ def data_of(
     for kind, below, depth in (("data", "", 3), ("include", "include", 4)):
         names = [f"{package.key}/{kind}" for package in packages]
         trees = [
-            Tree(join(layout.store, name), f"store/{name}", _SHARED, listing=(listings or {}).get(name))
+            Tree(layout.package(name), f"store/{name}", _SHARED, listing=(listings or {}).get(name))
             for name in names
-            if isdir(join(layout.store, name))
+            if isdir(layout.package(name))
         ]
         yield below, depth, plan(trees)
 

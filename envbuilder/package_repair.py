@@ -106,10 +106,10 @@ def _compile(mending: Mending, root: str, soabi: str) -> None:
     if base is None:
         fs.remove(join(root, bytecode.MARK + soabi))
     else:
-        build.compile_tree(join(root, "lib"), base=base)
+        made = build.compile_tree(join(root, "lib"), base=base)
         unpack.settle(root)
         fs.sync_tree(root)
-        bytecode.note(root, soabi, synced=True)
+        bytecode.note(root, soabi, made, synced=True)
     fs.remove(join(root, bytecode.UNDERWAY + soabi))
 
 

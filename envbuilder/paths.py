@@ -61,76 +61,76 @@ class Layout(NamedTuple):
 
     @property
     def format(self) -> str:
-        return join(self.home, "format")
+        return f"{self.home}/format"
 
     @property
     def store(self) -> str:
-        return join(self.home, "store")
+        return f"{self.home}/store"
 
     @property
     def overlays(self) -> str:
-        return join(self.home, "overlays")
+        return f"{self.home}/overlays"
 
     @property
     def profiles(self) -> str:
-        return join(self.home, "profiles")
+        return f"{self.home}/profiles"
 
     @property
     def sources(self) -> str:
-        return join(self.home, "sources")
+        return f"{self.home}/sources"
 
     @property
     def registry(self) -> str:
         """What is current, for readers of the format that `registry` writes."""
-        return join(self.home, "registry.json")
+        return f"{self.home}/registry.json"
 
     @property
     def flocks(self) -> str:
-        return join(self.home, "flocks")
+        return f"{self.home}/flocks"
 
     @property
     def tmp(self) -> str:
-        return join(self.home, "tmp")
+        return f"{self.home}/tmp"  # noqa: S108 (not the one of all)
 
     @property
     def trash(self) -> str:
-        return join(self.home, "trash")
+        return f"{self.home}/trash"
 
     @property
     def reserve(self) -> str:
         """Files that rollback, switch and gc may give up on a full file system, to have room for what they write."""
-        return join(self.home, "reserve")
+        return f"{self.home}/reserve"
 
     @property
     def gc_lock(self) -> str:
         """The flock that gc takes alone, and whoever relies on what is in the home shares."""
-        return join(self.flocks, "gc")
+        return f"{self.flocks}/gc"
 
     @property
     def cache(self) -> str:
         """What may be deleted at any time: base facts, skeletons, stubs, uv's cache when the user's is not writable."""
-        return join(self.home, "cache")
+        return f"{self.home}/cache"
 
     def start(self, profile: str, base_key: str) -> str:
         """Where it is noted what an engine's start must find as it was, to build nothing."""
-        return join(self.cache, "starts", f"{base_key}-{profile}")
+        return f"{self.cache}/starts/{base_key}-{profile}"
 
     def failure(self, profile: str, base_key: str) -> str:
         """Where it is noted how the last build that an engine waited for failed."""
-        return join(self.cache, "failures", f"{base_key}-{profile}.json")
+        return f"{self.cache}/failures/{base_key}-{profile}.json"
 
     def package(self, key: str) -> str:
-        return join(self.store, key)
+        return f"{self.store}/{key}"
 
     def overlay(self, base_key: str, digest: str) -> str:
-        return join(self.overlays, base_key, digest)
+        return f"{self.overlays}/{base_key}/{digest}"
 
     def overlay_lock(self, base_key: str, digest: str) -> str:
         """The flock of whoever makes an overlay; two profiles may want the same."""
-        return join(self.flocks, f"overlay-{base_key}-{digest}")
+        return f"{self.flocks}/overlay-{base_key}-{digest}"
 
     def profile(self, name: str, base_key: str) -> str:
-        return join(self.profiles, name, base_key)
+        return f"{self.profiles}/{name}/{base_key}"
 
 
 class Environment(NamedTuple):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import addresses, indexes
 from envbuilder.config import Git, Local, PyPI
 from envbuilder.config_values import is_archive
+from envbuilder.contexts import contextmanager
 from envbuilder.errors import Breach, Place, PolicyError, ResolutionError
 from envbuilder.origins import origins
 from envbuilder.policy import of_machine, rules_of

@@ -7,9 +7,9 @@ import os
 import re
 import signal
 import time
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from envbuilder.contexts import contextmanager, suppress
 from envbuilder.errors import CommandFailed
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from os.path import basename, dirname, isfile, join, lexists
 
 from envbuilder import flocks, fs, notice, protocol
+from envbuilder.contexts import contextmanager
 from envbuilder.digest import read as read_record
 from envbuilder.digest import read_sealed, sealed
 from envbuilder.errors import HomeError, NoSuchGeneration, ProfileError

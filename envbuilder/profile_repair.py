@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from os.path import isdir, isfile, islink, join, lexists
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, notice, overlay, process, protocol, registry, remains
 from envbuilder import profile as profiles
+from envbuilder.contexts import contextmanager
 from envbuilder.digest import read_bytes, sealed, sha256_bytes
 from envbuilder.errors import ProfileError, VpmError
 from envbuilder.mending import NoLongerWrong

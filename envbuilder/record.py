@@ -14,6 +14,7 @@ import stat
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.digest import digest_file
 from envbuilder.errors import PackageError
 
 if TYPE_CHECKING:
@@ -35,9 +36,14 @@ class _Row(NamedTuple):
     hash: str
 
 
-def check_record(prefix: str, site: str, dist_info: str, *, package: str) -> None:
-    """Refuse a tree that is not what its RECORD says, no more and no less; raise `PackageError` with all problems."""
-    refuse(package, list(_record_problems(prefix, site, dist_info)))
+def check_record(prefix: str, site: str, dist_info: str, *, package: str) -> dict[str, str]:
+    """Refuse a tree that is not what its RECORD says, no more and no less; raise `PackageError` with all problems.
+
+    Return the sha256 of each file that has one in RECORD, by its path below `prefix`: nobody need read it again.
+    """
+    found: dict[str, str] = {}
+    refuse(package, list(_record_problems(prefix, site, dist_info, found)))
+    return found
 
 
 def check_listing(names: Collection[str], content: bytes, *, record: str, package: str) -> None:
@@ -60,9 +66,23 @@ def check_listing(names: Collection[str], content: bytes, *, record: str, packag
 
 def walk(root: str) -> Iterator[str]:
     """Name everything below `root` that is no directory, relative to it, with slashes."""
-    for folder, folders, names in os.walk(root):
-        links = [name for name in folders if os.path.islink(join(folder, name))]
-        yield from (os.path.relpath(join(folder, name), root) for name in names + links)
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        for name, is_folder in _entries(f"{root}/{below}"):
+            if is_folder:
+                pending.append(f"{below}{name}/")
+            else:
+                yield below + name
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """List a folder: names, and which are folders themselves; nothing of one that cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    except OSError:
+        return []
 
 
 def is_bytecode(path: str) -> bool:
@@ -70,8 +90,8 @@ def is_bytecode(path: str) -> bool:
     return path.endswith(".pyc") and posixpath.basename(posixpath.dirname(path)) == "__pycache__"
 
 
-def _record_problems(prefix: str, site: str, dist_info: str) -> Iterator[str]:
-    """Compare RECORD with the tree, both ways."""
+def _record_problems(prefix: str, site: str, dist_info: str, found: dict[str, str]) -> Iterator[str]:
+    """Compare RECORD with the tree, both ways, and put the digests that hold into `found`."""
     own = posixpath.join(os.path.relpath(site, prefix), dist_info)
     present = {path for path in walk(prefix) if not is_bytecode(path)} - {".lock"}
     try:
@@ -81,7 +101,7 @@ def _record_problems(prefix: str, site: str, dist_info: str) -> Iterator[str]:
         return
     listed = {row.path for row in rows}
     unhashed = {posixpath.join(own, name) for name in UNHASHED}
-    yield from filter(None, (_row_problem(prefix, row, present, unhashed) for row in rows))
+    yield from filter(None, (_row_problem(prefix, row, present, unhashed, found) for row in rows))
     yield from (f"{_shown(path)} is not in its RECORD" for path in sorted(present - listed - unhashed))
 
 
@@ -93,7 +113,7 @@ def _rows(record: str, site: str) -> Iterator[_Row]:
                 yield _Row(path=path, hash=row[1] if len(row) > 1 else "")
 
 
-def _row_problem(prefix: str, row: _Row, present: set[str], unhashed: set[str]) -> str | None:
+def _row_problem(prefix: str, row: _Row, present: set[str], unhashed: set[str], found: dict[str, str]) -> str | None:
     path = row.path
     if path.startswith("/") or path.split("/")[0] == "..":
         return f"its RECORD names {_shown(path)}, which leads outside"
@@ -103,26 +123,22 @@ def _row_problem(prefix: str, row: _Row, present: set[str], unhashed: set[str]) 
         return None
     if path not in present:
         return f"{_shown(path)} of its RECORD is missing"
-    if not stat.S_ISREG(os.lstat(join(prefix, path)).st_mode):
+    if not stat.S_ISREG(os.lstat(f"{prefix}/{path}").st_mode):
         return f"{_shown(path)} is no regular file"
-    if _hash_holds(join(prefix, path), row.hash):
+    if digest := _held(f"{prefix}/{path}", row.hash):
+        if row.hash.startswith("sha256="):
+            found[path] = digest.hex()
         return None
     return f"{_shown(path)} is not what its RECORD says" if row.hash else f"its RECORD has no hash of {_shown(path)}"
 
 
-def _hash_holds(path: str, said: str) -> bool:
+def _held(path: str, said: str) -> bytes:
+    """Return a file's digest if it is what RECORD says, else nothing."""
     algorithm, _, value = said.partition("=")
-    if algorithm not in _HASHES:
-        return False
-    import hashlib  # OpenSSL's: a set whose packages are there is not hashed
-
-    digest = hashlib.new(algorithm)
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if value.lower() == digest.hexdigest():  # some builders spell it so, and installers never look
-        return True
-    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode() == value.rstrip("=")
+    digest = digest_file(path, algorithm) if algorithm in _HASHES else b""
+    # Some builders spell it in hexadecimal, and installers never look.
+    spelled = (base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), digest.hex())
+    return digest if value.rstrip("=") == spelled[0] or value.lower() == spelled[1] else b""
 
 
 def _shown(path: str) -> str:

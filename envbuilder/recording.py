@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from os.path import basename, join
 
 from envbuilder import flocks, fs, protocol
 from envbuilder import profile as profiles
+from envbuilder.contexts import contextmanager
 from envbuilder.digest import sha256_bytes
 from envbuilder.tuples import TYPE_CHECKING
 

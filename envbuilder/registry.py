@@ -9,11 +9,11 @@ whether all the rest is as we wrote it.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from os.path import isdir, join, lexists
 
 from envbuilder import fs, notice, overlay
 from envbuilder import profile as profiles
+from envbuilder.contexts import contextmanager
 from envbuilder.digest import read, sha256_bytes
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.errors import ProfileError, VpmError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from os.path import join
 from shlex import quote
@@ -13,6 +12,7 @@ from envbuilder import disposal, fs, gc, notice, overlay, protocol, startup, tra
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.belongings import belongings, is_home
+from envbuilder.contexts import suppress
 from envbuilder.errors import BaseError, HomeError
 from envbuilder.interpreter import Interpreter
 from envbuilder.paths import lock_name
@@ -55,15 +55,16 @@ def uninstall(options: Options, env: Environment, *, dry_run: bool) -> Removed:
     left += _other_hooks(layout, env, own_prefix)
     freed = gc.freed(ours)
     if not dry_run:
-        _take_away(layout, ours)
+        left += _take_away(layout, ours)
     left += strange
     return Removed(paths=(*hook, *ours), bytes=freed, left=tuple(left))
 
 
-def _take_away(layout: Layout, ours: list[str]) -> None:
+def _take_away(layout: Layout, ours: list[str]) -> list[str]:
     """Remove what is ours, so that what is left is a sound home whenever this ends: what points to others goes first.
 
-    Sets go to the trash by a rename each. The `format` file goes last: a removal that died is gone on with by the next.
+    Return what the system did not let go: nothing, or the home's own folder, which may be a mount. Sets go to the trash
+    by a rename each. The `format` file goes last: a removal that died is gone on with by the next.
     """
     _throw(layout, ours, layout.profiles)
     protocol.reached("uninstall", "unpointed")
@@ -77,7 +78,11 @@ def _take_away(layout: Layout, ours: list[str]) -> None:
     fs.remove_empty_dir(layout.trash)
     protocol.reached("uninstall", "removed")
     fs.remove(layout.format)
-    fs.remove_empty_dir(layout.home)
+    try:
+        fs.remove_empty_dir(layout.home)
+    except OSError as error:
+        return [f"the folder `{layout.home}`, which is empty: {(error.strerror or str(error)).lower()}"]
+    return []
 
 
 def _throw(layout: Layout, ours: list[str], folder: str) -> None:

@@ -5,8 +5,7 @@ Stages call a `Reporter`; this one is silent. The console has the ones that draw
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
+from envbuilder.contexts import contextmanager
 from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:

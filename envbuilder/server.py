@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from envbuilder import process
+from envbuilder.contexts import suppress
 from envbuilder.errors import VpmError
 from envbuilder.heartbeat import Pulse
 from envbuilder.signals import OF_TERMINALS

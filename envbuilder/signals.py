@@ -7,8 +7,9 @@ import select
 import signal
 import socket
 import time
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from envbuilder.contexts import contextmanager, suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import re
-from contextlib import contextmanager
 from os.path import dirname, exists
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
+from envbuilder.contexts import contextmanager
 from envbuilder.errors import NoRoom, SystemRefusal
 from envbuilder.mounts import mount_of
 from envbuilder.planning import size_text

@@ -190,7 +190,7 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
     try:
         package = order.stage(target, join(folder, "scratch"))
         protocol.reached("package", "unpacked")
-        build.compile_tree(join(target, "lib"), base=base)
+        made = build.compile_tree(join(target, "lib"), base=base)
         unpack.settle(target)
         protocol.reached("package", "compiled")
     except SystemRefusal:
@@ -198,7 +198,7 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
     except VpmError as error:
         return error
     fs.remove_tree(join(folder, "scratch"))
-    bytecode.note(target, base.soabi)
+    bytecode.note(target, base.soabi, made)
     fs.write_plain(join(target, store.FILES), package.files.to_bytes(), mode=0o444)
     fs.write_plain(join(target, store.MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
     for name in (store.FILES, store.MANIFEST):

@@ -45,8 +45,8 @@ def known(
 def get(layout: Layout, key: str) -> Package | None:
     """Return the package of that key; None for one that is missing or whose manifest is damaged."""
     try:
-        record = read_sealed(join(layout.package(key), MANIFEST))
-        package = Package.from_dict(record, files=join(layout.package(key), FILES))
+        root = layout.package(key)
+        package = Package.from_dict(read_sealed(f"{root}/{MANIFEST}"), files=f"{root}/{FILES}")
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return package if package.key == key else None
@@ -57,7 +57,7 @@ def get_all(layout: Layout, keys: Iterable[str], *, soabi: str) -> list[Package]
     found = []
     for key in keys:
         package = get(layout, key)
-        if package is None or not exists(join(layout.package(key), f"{COMPILED}{soabi}")):
+        if package is None or not exists(f"{layout.package(key)}/{COMPILED}{soabi}"):
             return None
         _link_alias(key, layout)
         found.append(package)
@@ -183,7 +183,7 @@ def publish(staged: str, package: Package, order: Order, layout: Layout) -> None
 
 
 def _link_alias(key: str, layout: Layout) -> None:
-    alias = join(layout.store, key[:SHORT])
+    alias = layout.package(key[:SHORT])
     if not exists(alias):  # the package of an alias that leads nowhere is gone
         fs.replace_symlink(alias, join(key, "lib"))
 
@@ -199,10 +199,10 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
             from envbuilder import build, bytecode, unpack  # a package is compiled once for each Python
 
             fs.write_plain(join(root, bytecode.UNDERWAY + base.soabi), b"")
-            build.compile_tree(join(root, "lib"), base=base)
+            made = build.compile_tree(join(root, "lib"), base=base)
             unpack.settle(root)
             fs.sync_tree(root)  # bytecode that a power cut tore is bytecode that nobody checks
-            bytecode.note(root, base.soabi, synced=True)
+            bytecode.note(root, base.soabi, made, synced=True)
             fs.remove(join(root, bytecode.UNDERWAY + base.soabi))
     except OSError:
         pass

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import events, process
 from envbuilder.confidential import secrets_of
 from envbuilder.console import flush, let_go
+from envbuilder.contexts import suppress
 from envbuilder.errors import Busy, UsageError, VpmError
 from envbuilder.events import Event, Journal, how_it_ended
 from envbuilder.heartbeat import is_taken

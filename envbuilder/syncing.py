@@ -36,7 +36,7 @@ def bring_to_disk(path: str) -> None:
 def unwritten() -> int:
     """Count the bytes that wait to be written, to whichever disk; 0 where that is not told."""
     try:
-        with open(_MEMORY, encoding="ascii") as stream:
+        with open(_MEMORY, encoding="utf-8") as stream:
             lines = [line.split() for line in stream if line.startswith(_UNWRITTEN)]
         return sum(int(words[1]) << 10 for words in lines)
     except (OSError, ValueError, IndexError):

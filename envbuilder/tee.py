@@ -12,8 +12,9 @@ import select
 import termios
 import threading
 import tty
-from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from envbuilder.contexts import suppress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,10 @@ class: together more than all the rest of `rollback`.
 
 from __future__ import annotations
 
-from operator import itemgetter
+try:
+    from _operator import itemgetter  # what else `operator` brings costs as much as this whole room
+except ImportError:
+    from operator import itemgetter
 
 TYPE_CHECKING = False
 
@@ -34,11 +37,12 @@ else:
         def __new__(cls, *values: Any, **named: Any) -> Self:
             if not named and len(values) == len(cls._fields):
                 return tuple.__new__(cls, values)
-            given = {**cls._field_defaults, **dict(zip(cls._fields, values, strict=False)), **named}
-            twice = named.keys() & set(cls._fields[: len(values)])
-            if twice or len(values) > len(cls._fields) or given.keys() != set(cls._fields):
-                raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}")
-            return tuple.__new__(cls, [given[field] for field in cls._fields])
+            fields = cls._fields
+            placed = dict(zip(fields, values, strict=False))
+            given = {**cls._field_defaults, **placed, **named}
+            if len(placed) < len(values) or placed.keys() & named or len(given) != len(fields) or given.keys() - fields:
+                raise TypeError(f"{cls.__name__} takes {', '.join(fields)}")
+            return tuple.__new__(cls, map(given.__getitem__, fields))
 
         def __getnewargs__(self) -> tuple[Any, ...]:
             return tuple(self)

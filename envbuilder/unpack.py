@@ -19,11 +19,11 @@ from envbuilder.bounds import is_one_line
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
 from envbuilder.names import is_name, normalized
-from envbuilder.package import Package, PackageFile
+from envbuilder.package import NOTHING, Package, PackageFile
 from envbuilder.record import UNHASHED, check_record, is_bytecode, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from importlib.metadata import Distribution
 
     from envbuilder.compiled import Library
@@ -59,7 +59,7 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any], decl
     """
     site = _site_packages(prefix, package)
     found = _found(site, package)
-    check_record(prefix, site, found.dist_info, package=package)
+    digests = _inside(site[len(prefix) + 1 :], check_record(prefix, site, found.dist_info, package=package))
     _move(prefix, site, target)
     distribution = _distribution(join(target, "lib", found.dist_info))
     entry_points = _entry_points(distribution)
@@ -67,7 +67,13 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any], decl
     if declared:
         fs.copy_file(declared, join(target, "lib", found.dist_info, os.path.basename(declared)), mode=0o644)
     requires = _requires(distribution, package)
-    return describe(target, found, entry_points=entry_points, requires=requires, source=source)
+    return describe(target, found, entry_points=entry_points, requires=requires, source=source, digests=digests)
+
+
+def _inside(site: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """Name files of site-packages as a package does; scripts change yet, and metadata may."""
+    inner = {path.removeprefix(f"{site}/"): digest for path, digest in digests.items() if path.startswith(f"{site}/")}
+    return {f"lib/{path}": digest for path, digest in inner.items() if ".dist-info/" not in path}
 
 
 def require(made: Package, *, name: str, version: str) -> None:
@@ -86,12 +92,16 @@ def describe(
     source: dict[str, Any],
     editable: dict[str, str] | None = None,
     physical: tuple[str, ...] = (),
+    digests: Mapping[str, str] = NOTHING,
 ) -> Package:
-    """Write SOURCES.txt, take the rights to write from all files, and describe the tree as a package."""
+    """Write SOURCES.txt, take the rights to write from all files, and describe the tree as a package.
+
+    `digests` are those of files that somebody has read already: path → sha256.
+    """
     _write_sources(target, found.dist_info, entry_points, editable or {})
     libraries = compiled.found_in(target)
     return Package.of(
-        _files(target),
+        _files(target, digests),
         name=found.name,
         version=found.version,
         dist_info=found.dist_info,
@@ -105,12 +115,9 @@ def describe(
 
 
 def settle(target: str) -> None:
-    """Give a tree its last modes, whatever the umask was: directories their owner may change, bytecode nobody."""
-    for folder, _, names in os.walk(target):
+    """Give directories their last modes, whatever the umask was: their owner may change them."""
+    for folder, _, _ in os.walk(target):
         fs.set_mode(folder, 0o755)
-        for name in names:
-            if name.endswith(".pyc"):
-                fs.set_mode(join(folder, name), 0o444)
 
 
 def _site_packages(prefix: str, package: str) -> str:
@@ -230,15 +237,16 @@ def _write_sources(
     fs.write_plain(path, text.encode())
 
 
-def _files(target: str) -> Iterator[PackageFile]:
+def _files(target: str, digests: Mapping[str, str]) -> Iterator[PackageFile]:
     for room in _ROOMS:
         for inner in walk(join(target, room)):
-            path = join(target, room, inner)
+            name = f"{room}/{inner}"
+            path = f"{target}/{name}"
             status = os.lstat(path)
             mode = 0o555 if status.st_mode & 0o100 else 0o444
             fs.set_mode(path, mode)
             if not is_bytecode(inner):
-                yield PackageFile(path=f"{room}/{inner}", mode=mode, size=status.st_size, sha256=sha256_file(path))
+                yield PackageFile(name, mode, status.st_size, digests.get(name) or sha256_file(path))
 
 
 def _physical(lib: str, libraries: Iterable[Library]) -> set[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import contextmanager
 
 from envbuilder.arguments import Call, Run, duration, generation
+from envbuilder.contexts import contextmanager
 from envbuilder.errors import UsageError
 from envbuilder.tuples import TYPE_CHECKING
 

@@ -145,6 +145,31 @@ def test_uninstall_takes_only_what_has_our_names_and_says_what_is_left(tmp_path:
     assert {str(home / "flocks"), str(home / "sources")} <= set(planned.paths)
 
 
+@pytest.mark.parametrize(
+    ("refused", "at", "code", "said", "rest"),
+    [
+        ("os.rmdir trash", 1, 1, "error: `{home}/trash`: device or resource busy", {"format", "trash"}),
+        ("os.rmdir /", 1, 1, "error: `{home}/trash`: device or resource busy", {"format"}),
+        ("os.rmdir /", 2, 0, "left: the folder `{home}`, which is empty: device or resource busy", set()),
+    ],
+)
+def test_a_folder_that_an_uninstall_may_not_remove_is_told(
+    tmp_path: Path, base: kit.Base, refused: str, at: int, code: int, said: str, rest: set[str]
+) -> None:
+    """The first that goes for being empty is the trash, the other the home, which may be a mount."""
+    home = fill(tmp_path / "a-home", "trash/overlay-0123.1-01234567/x")
+    (home / "format").write_text("1\n")
+    env = kit.clean_environment(tmp_path) | {"VPM_ENV_HOME": str(home), "VPM_ENV_BASE": str(base.python)}
+    with kit.workshop(tmp_path / "scratch") as workshop:
+        empty = kit.Fault("EBUSY", at=at, event=refused)
+        ended = workshop("uninstall", env=env, cwd=tmp_path, fault=empty)
+        assert (ended.code, said.format(home=home) in ended.stdout + ended.stderr) == (code, True), ended
+        assert {path.name for path in home.iterdir()} == rest
+
+        again = workshop("uninstall", env=env, cwd=tmp_path)
+        assert (again.code, home.exists()) == (0, False), again
+
+
 def test_a_home_is_made_beside_what_a_volume_and_the_manager_have(tmp_path: Path) -> None:
     fill(tmp_path / "old", "registry.json", "registry.json.bak", ".snapshot/x")
     for name in ("lost+found", "store", "tmp"):  # empty, as an interrupted call leaves them

@@ -29,6 +29,7 @@ ROOMS_OF_EVERY_VERB = {
     "cli",
     "commands",
     "console",
+    "contexts",
     "digest",
     "engines",
     "errors",
@@ -65,16 +66,19 @@ ROOMS_THAT_MAKE_AGAIN = {
     "verbs_make",
 }
 _LIBRARY_OF_EVERY_VERB = """
-import contextlib, errno, fcntl, operator, sys
+import _operator, errno, fcntl, sys
 print(*sorted(sys.modules))
 """
 """The library that every verb may use, with whatever this Python's own modules bring in."""
 
 EXPENSIVE = {
     "argparse",
+    "collections",
+    "contextlib",
     "ctypes",
     "dataclasses",
     "enum",
+    "functools",
     "hashlib",
     "importlib.metadata",
     "inspect",

@@ -16,11 +16,16 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion
 from resolving import Notes, Resolver
 
-from envbuilder import stubs
+from envbuilder import answer, stubs
 from envbuilder.base import Distribution
 from envbuilder.base_stubs import LIST, base_stubs, renounce
 from envbuilder.digest import sealed
 from envbuilder.paths import Layout
+
+try:
+    import tomllib
+except ImportError:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,3 +269,34 @@ def test_markers_are_those_of_the_interpreter(base: kit.Base, described: Base) -
     code = "import os, platform, sys; print(os.name, platform.machine(), platform.system(), sys.platform)"
     names = ("os_name", "platform_machine", "platform_system", "sys_platform")
     assert " ".join(described.markers[name] for name in names) == base.code(code)
+
+
+_ENTRY = """\
+[[packages]]
+name = "{name}"
+version = "1.0"
+archive = {{ path = "/a/b.whl", hashes = {{ sha256 = "{sha}" }} }}
+"""
+
+
+def test_what_an_answer_says_of_stubs_is_taken_out_and_nothing_else() -> None:
+    sha = "0" * 64
+    of_stub, of_other, marked, last = (_ENTRY.format(name=name, sha=sha) for name in ("has", "other", "marked", "last"))
+    marked = marked.replace('"1.0"\n', '"1.0"\nmarker = "python_version < \'4\'"\n')
+    short = _ENTRY.format(name="short", sha="0")
+    text = f'lock-version = "1.0"\n\n{of_stub}\n{of_other}\n{marked}\n{short}\n{last}'
+    rest, versions = answer._without_stubs(text, {"has", "marked", "short", "last"})
+
+    assert versions == {"has": "1.0", "last": "1.0"}
+    assert [each["name"] for each in tomllib.loads(rest)["packages"]] == ["other", "marked", "short"]
+    assert {each["name"]: each for each in tomllib.loads(text)["packages"]} == {
+        each["name"]: each for each in tomllib.loads(rest + "\n" + of_stub + "\n" + last)["packages"]
+    }
+
+
+def test_no_text_of_a_package_is_taken_for_an_entry() -> None:
+    """A string that holds such an entry is written in one line, with its line breaks escaped."""
+    entry = _ENTRY.format(name="has", sha="0" * 64).replace('"', '\\"').replace("\n", "\\n")
+    text = f'[[packages]]\nname = "other"\nversion = "1.0"\ntold = "{entry}"\n'
+
+    assert answer._without_stubs(text, {"has"}) == (text, {})

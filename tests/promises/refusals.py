@@ -140,6 +140,8 @@ class Refusals(Stage):
         """Tell whether one change may be passed over; `done` is what was done from then on."""
         if refused.startswith("os.mkdir ") and (self._kept / refused.removeprefix("os.mkdir /")).is_dir():
             return True
+        if refused.startswith(f"{_STARTS} ") and refused in done:
+            return True  # what came of it was had at a second try, and stands
         if kind in ("ENOSPC", "EDQUOT") and _shape(refused) in map(_shape, done):
             return True
         also = (OF_REPAIR,) if self._story.is_damaged else ()
@@ -160,6 +162,8 @@ class Refusals(Stage):
             return [f"ended with {told.code}: {said}"]
         if told.code == 0:
             return []
+        if fault.kind == "EACCES" and "in use" in said and all(" fcntl.flock " in change for change in refused):
+            return []  # so a server of files says that somebody has the lock
         lines = told.stderr.splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
         unmended = [line for line in lines if line.startswith(_NOT_REPAIRED)] if self._story.is_damaged else []
