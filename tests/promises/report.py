@@ -3,7 +3,7 @@
 Usage: python tests/promises/report.py [--short] [--only R1]... [--save FILE]
 
 Needs the development tools (`bash .ci/test` makes .venv with them). `--short` is what CI runs, in minutes; without it
-everything runs at its full length, which takes two hours on two cores. What a machine cannot do (mounts,
+everything runs at its full length, which takes an hour on two cores. What a machine cannot do (mounts,
 namespaces, other users) is skipped, with its reason, and counted. Ends with 1 when anything was violated or missed, or
 left out without a reason.
 """
