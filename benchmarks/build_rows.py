@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from change_rows import START
+from least import least
 from measure import Command, Turns
 from peers import pip_install
 from rig import FILES, PACKAGES, Rig, names, publish, synthetic, title, with_real_packages
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 UV = "uv venv + uv pip sync"
 _MADE = f"time / (`{UV}`, warm, hard links)"
 LINKS = "as many directories and links (`cp -al` of the overlay)"
+LEAST = "a bare start that makes as many directories and links, and writes and syncs as many records"
 RESOLVED = "a start that imports yaml and packaging, `uv pip compile` of the same, and as many links (`cp -al`)"
 _LIBRARIES = "import packaging.requirements, packaging.specifiers, yaml"
 OURS = "vpm-env build"
@@ -74,9 +76,10 @@ def _turns(rig: Rig, peers: Mapping[str, Command], label: str, runs: int) -> Tur
 
 
 def _against_uv(rig: Rig, by_uv: Command, label: str, count: int, limit: float | None, runs: int) -> Row:
-    turns = _turns(rig, {UV: by_uv}, label, runs)
-    keep = limit if label == "warm" else None
-    return turns.row(f"{label} build, {title(count)}", _MADE, ours=OURS, peer=UV, floor=LINKS, limit=keep)
+    is_warm = label == "warm"
+    turns = _turns(rig, {UV: by_uv, LEAST: least(rig)} if is_warm else {UV: by_uv}, label, runs)
+    keep, floor = (limit, LEAST) if is_warm else (None, LINKS)
+    return turns.row(f"{label} build, {title(count)}", _MADE, ours=OURS, peer=UV, floor=floor, limit=keep)
 
 
 def _above_a_start(rig: Rig, runs: int) -> Row:

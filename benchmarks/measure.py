@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import statistics
@@ -60,6 +61,7 @@ class Command:
     def seconds(self) -> float:
         """Run it once and return how long that took."""
         self.prepare()
+        os.sync()  # what those before it left for the disk is not this one's
         started = time.perf_counter()
         done = self._run(self.words)
         took = time.perf_counter() - started

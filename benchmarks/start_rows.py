@@ -83,10 +83,15 @@ def use(folder: Path, runs: int) -> Iterator[Row]:
         modules = [f"{name.replace('-', '_')}.part0.module{at}" for name in names() for at in range(MODULES - 1)]
         imports = "\n".join(f"import {module}" for module in modules)
         cases = {
-            "first import of the plugins": (imports, "pass", f"import of {len(modules)} modules"),
-            "entry_points()": (f"found = {_POINTS}", "import importlib.metadata", "the first call in a process"),
+            "first import of the plugins": (imports, "pass", f"import of {len(modules)} modules", 3 * runs),
+            "entry_points()": (
+                f"found = {_POINTS}",
+                "import importlib.metadata",
+                "the first call in a process",
+                9 * runs,
+            ),
         }
-        for number, (name, (what, before, said)) in enumerate(cases.items()):
+        for number, (name, (what, before, said, times)) in enumerate(cases.items()):
             script = folder / f"case{number}.py"
             script.write_text(_TIMED.format(before=before, what=what))
             commands = {
@@ -94,7 +99,7 @@ def use(folder: Path, runs: int) -> Iterator[Row]:
                 _LINKED: Command(words=[linked.python, script], env=rig.env, cwd=folder),
                 "overlay": Command(words=[rig.base.python, script], env=rig.env, cwd=folder),
             }
-            turns = Turns.of(commands, runs=3 * runs, ask=Command.says)
+            turns = Turns.of(commands, runs=times, ask=Command.says)
             compared = f"{said}: time / the same packages in the base's site-packages"
             yield turns.row(name, compared, ours="overlay", peer=_PLAIN, floor=_LINKED, limit=1.05)
 

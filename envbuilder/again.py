@@ -42,9 +42,9 @@ def build_again(found: Scope, seen: Seen, recipe: Recipe, *, switch: bool, repor
 
 def _have_overlay(found: Scope, profile: Profile, recipe: Recipe, packages: list[Package], report: Reporter) -> bool:
     """Make the overlay if it is not there; False where a damaged one is in use."""
-    layout, manifest = found.layout, recipe.manifest
-    path = layout.overlay(profile.base_key, manifest.digest)
-    lock = layout.overlay_lock(profile.base_key, manifest.digest)
+    layout, manifest, digest = found.layout, recipe.manifest, recipe.manifest.digest
+    path = layout.overlay(profile.base_key, digest)
+    lock = layout.overlay_lock(profile.base_key, digest)
     with flocks.locked(lock, wait=found.lock_wait, on_wait=report.waiting):
         if overlay.read(path) is not None:
             return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from envbuilder.finding_words import show_findings
 from envbuilder.planning import size_text
 from envbuilder.tuples import TYPE_CHECKING
 
@@ -30,8 +29,8 @@ def show_build(outcome: Outcome, as_json: bool, console: Console, *, hints: bool
             console.data(line)
         console.say("nothing was changed: this was a dry run" if _would_change(outcome) else "nothing would change")
         return
-    for line in outcome.difference.lines:
-        console.say(f"  {line}")
+    if lines := outcome.difference.lines:
+        console.say("\n".join(f"  {line}" for line in lines))
     told, way_forward = _told(outcome, generation)
     console.say(told)
     if way_forward and hints:
@@ -62,7 +61,10 @@ def _show_set(outcome: Outcome, console: Console) -> None:
         console.say(f"note: {line}")
     for plugin, why in outcome.left_out.items():
         console.warn(f"without `{plugin}` (optional): {why}")
-    show_findings(outcome.findings, console)
+    if outcome.findings:
+        from envbuilder.finding_words import show_findings  # of most sets there is nothing to tell
+
+        show_findings(outcome.findings, console)
     if telling := [result for result in outcome.probe if not result.is_plain]:
         _show_probe(telling, console)
 

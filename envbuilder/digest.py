@@ -27,6 +27,10 @@ except ImportError:
 _BLOCK = 1 << 16
 """Bytes; for more at a time the allocator asks the system, which costs more than most files' digests."""
 
+_SEAL = b',"checksum":"%s"}'
+"""How a record ends that `spelled` wrote."""
+_SEALED = len(_SEAL % bytes(64))
+
 RECORD_LIMIT = 128 << 20
 """Bytes of a record; that of a package with half a million files has fewer."""
 
@@ -63,6 +67,19 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
     return {**bare, "checksum": sha256_of(bare)}
 
 
+def spelled(record: dict[str, Any]) -> bytes:
+    """Write a record, sealed, with one spelling and its seal last: who reads it need not spell it again to check it."""
+    bare = canonical({name: value for name, value in record.items() if name != "checksum"})
+    whole = bare[:-1] + _SEAL % sha256_bytes(bare).encode()
+    return whole if bare != b"{}" else whole.replace(b",", b"")
+
+
+def _holds(content: bytes) -> bool:
+    """Tell whether these bytes are what `spelled` wrote."""
+    end = content[-_SEALED:]
+    return end[:13] == _SEAL[:13] and end == _SEAL % sha256_bytes(content[:-_SEALED] + b"}").encode()
+
+
 def is_sealed(record: Any) -> bool:
     """Tell whether `record` is an object whose `checksum` holds."""
     return isinstance(record, dict) and record.get("checksum") == sealed(record)["checksum"]
@@ -85,7 +102,10 @@ def read_bytes(path: str | os.PathLike[str], limit: int = RECORD_LIMIT) -> bytes
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a record, which is a JSON object in a regular file; raise as `read_bytes` does, also for what is none."""
-    content = read_bytes(path)
+    return _record(read_bytes(path))
+
+
+def _record(content: bytes) -> dict[str, Any]:
     try:
         record = loads(content)
     except RecursionError:
@@ -97,9 +117,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def read_sealed(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a record whose checksum holds; raise as `read` does, also where it does not hold."""
-    record = read(path)
+    content = read_bytes(path)
+    record = _record(content)
     try:
-        holds = is_sealed(record)
+        holds = _holds(content) or is_sealed(record)
     except RecursionError:
         raise ValueError("nests too deeply") from None
     if not holds:

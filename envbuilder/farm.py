@@ -77,7 +77,11 @@ def plan(trees: Iterable[Tree], *, sources: Iterable[tuple[str, Tree]] = ()) -> 
 def _hold(held: dict[str, list[_Holder]], tree: Tree, path: str) -> None:
     below = f"{path}/" if path else ""
     for name, is_dir in _listing(tree, path):
-        held.setdefault(name, []).append(_Holder(tree, below + name, is_dir))
+        holder = _Holder._make((tree, below + name, is_dir))
+        if name in held:
+            held[name].append(holder)
+        else:
+            held[name] = [holder]
 
 
 def _listing(tree: Tree, path: str) -> Iterable[tuple[str, bool]]:
@@ -91,14 +95,14 @@ def _listing(tree: Tree, path: str) -> Iterable[tuple[str, bool]]:
 def _merge(made: Plan, path: str, held: dict[str, list[_Holder]]) -> None:
     for name in sorted(held):
         holders, inner = held[name], f"{path}/{name}" if path else name
-        folders = [holder for holder in holders if holder.is_dir]
-        if len(folders) != len(holders):
-            made.links.append(_link(inner, next(holder for holder in holders if not holder.is_dir)))
-        elif len(folders) == 1 and not _must_be_real(inner, folders[0]):
-            made.links.append(_link(inner, folders[0]))
+        file = next((holder for holder in holders if not holder.is_dir), None)
+        if file:
+            made.links.append(_link(inner, file))
+        elif len(holders) == 1 and not _must_be_real(inner, holders[0]):
+            made.links.append(_link(inner, holders[0]))
         else:
             made.directories.append(inner)
-            _merge(made, inner, _inside(folders))
+            _merge(made, inner, _inside(holders))
 
 
 def _inside(folders: list[_Holder]) -> dict[str, list[_Holder]]:
@@ -118,7 +122,7 @@ def _must_be_real(path: str, holder: _Holder) -> bool:
 def _link(path: str, holder: _Holder) -> Link:
     tree, below = holder.tree, f"/{holder.path}" if holder.path else ""
     hard = not (holder.is_dir or tree.is_source or tree.is_lent)
-    return Link(path, tree.target + below, tree.path + below, hard)
+    return Link._make((path, tree.target + below, tree.path + below, hard))
 
 
 def link_text(link: Link, *, depth: int) -> str:

@@ -164,12 +164,20 @@ def shut_out_strangers(home: str) -> None:
 
 @drawing
 def write_atomic(
-    path: StrPath, content: bytes, *, mode: int = 0o644, like: os.stat_result | None = None, synced: bool = True
+    path: StrPath,
+    content: bytes,
+    *,
+    mode: int = 0o644,
+    like: os.stat_result | None = None,
+    synced: bool = True,
+    listed: bool = True,
+    settle: Callable[[], None] | None = None,
 ) -> None:
     """Write a file so that readers, and whoever looks after a power cut, see the old content or the new.
 
     Its mode and its owner are those of `like`, where one is given. One that is not `synced` waits for no disk, and a
-    power cut may tear it.
+    power cut may tear it. One that is not `listed` may have the old content after a power cut, as long as its folder is
+    not synced. `settle` brings the content to the disk, with whatever must be there before the file has its name.
     """
     temporary = _beside(os.fspath(path))
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -179,7 +187,9 @@ def write_atomic(
             if like:
                 _liken(descriptor, like)
             protocol.writing(temporary)
-            _fill_or_borrow(descriptor, temporary, content, synced=synced)
+            _fill_or_borrow(descriptor, temporary, content, synced=synced and not settle)
+            if settle:
+                settle()
             os.replace(temporary, path)
         finally:
             os.close(descriptor)
@@ -188,7 +198,7 @@ def write_atomic(
         if isinstance(error, OSError):
             named(error, path)
         raise
-    if synced:
+    if synced and listed:
         sync_dir(dirname(os.fspath(path)))
 
 
@@ -274,9 +284,9 @@ def _write_over(path: StrPath, content: bytes) -> None:
             raise
 
 
-def write_json(path: StrPath, value: Any, *, mode: int = 0o644) -> None:
+def write_json(path: StrPath, value: Any, *, mode: int = 0o644, settle: Callable[[], None] | None = None) -> None:
     """Write a record as JSON with a line for each member, atomically."""
-    write_atomic(path, f"{lined(value)}\n".encode(), mode=mode)
+    write_atomic(path, f"{lined(value)}\n".encode(), mode=mode, settle=settle)
 
 
 @drawing
@@ -319,8 +329,11 @@ def lead_nowhere(descriptors: Sequence[int]) -> None:
 
 
 @drawing
-def replace_symlink(path: StrPath, target: str) -> None:
-    """Point the symlink at `path` to `target` in one rename; no reader ever finds it missing."""
+def replace_symlink(path: StrPath, target: str, *, listed: bool = True) -> None:
+    """Point the symlink at `path` to `target` in one rename; no reader ever finds it missing.
+
+    One that is not `listed` may be the old one after a power cut, as long as its folder is not synced.
+    """
     path = os.fspath(path)
     temporary = _beside(path)
     os.symlink(target, temporary)
@@ -329,7 +342,8 @@ def replace_symlink(path: StrPath, target: str) -> None:
     except BaseException:
         _unlink_quietly(temporary)
         raise
-    sync_dir(dirname(path))
+    if listed:
+        sync_dir(dirname(path))
 
 
 def link(target: str, path: str) -> None:

@@ -103,10 +103,13 @@ def _link(path: str, *, layout: Layout, skeleton: str, python_version: str, part
 
 def seal(path: str, manifest: Manifest) -> None:
     """Write the manifest: from here on the overlay is valid; nothing is left of one that cannot become so."""
-    try:
-        fs.sync_tree(path)
+
+    def settle() -> None:
+        fs.sync_tree(path)  # what the manifest is going to be is in it
         protocol.reached("overlay", "synced")
-        fs.write_json(join(path, MANIFEST), manifest.to_dict())
+
+    try:
+        fs.write_json(join(path, MANIFEST), manifest.to_dict(), settle=settle)
         protocol.reached("overlay", "sealed")
     except BaseException:
         drop_unfinished(path)
@@ -223,15 +226,17 @@ def _plant(planned: Plan, farm: str, depth: int, own: dict[str, bytes]) -> None:
 
 def _copy_skeleton(skeleton: str, path: str) -> None:
     """Hard-link the skeleton's files and repeat its directories and symlinks."""
-    for folder, folders, files in os.walk(skeleton):
-        inner = join(path, os.path.relpath(folder, skeleton))
-        fs.make_dirs(inner)
-        for name in files + [name for name in folders if os.path.islink(join(folder, name))]:
-            source, target = join(folder, name), join(inner, name)
-            if os.path.islink(source):
-                fs.link(os.readlink(source), target)
-            else:
-                fs.hard_link(source, target)
+    with os.scandir(skeleton) as found:
+        entries = list(found)
+    for entry in entries:
+        target = f"{path}/{entry.name}"
+        if entry.is_symlink():
+            fs.link(os.readlink(entry.path), target)
+        elif entry.is_dir():
+            fs.make_dirs(target)
+            _copy_skeleton(entry.path, target)
+        else:
+            fs.hard_link(entry.path, target)
 
 
 def scripts_of(packages: Iterable[Package], layout: Layout) -> Iterator[tuple[str, bytes]]:

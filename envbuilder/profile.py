@@ -257,12 +257,12 @@ def rewrite(profile: Profile, generation: Generation) -> None:
     fs.write_json(profile.file(generation.number, "json"), sealed({"format": FORMAT, **generation._asdict()}))
 
 
-def point(profile: Profile, generation: Generation) -> None:
+def point(profile: Profile, generation: Generation, *, listed: bool = True) -> None:
     """Make a generation's symlink again, after its overlay was collected and rebuilt."""
     overlay = profile.layout.overlay(profile.base_key, generation.digest)
     target = os.path.relpath(overlay, join(profile.path, "generations"))
     if fs.target_of(profile.pointer(generation.number)) != target:
-        fs.replace_symlink(profile.pointer(generation.number), target)
+        fs.replace_symlink(profile.pointer(generation.number), target, listed=listed)
 
 
 def switch(profile: Profile, number: int, *, verb: str, hold: bool, after: list[int] | None = None) -> None:

@@ -43,13 +43,15 @@ def put(profile: Profile, generation: Generation, *, config: bytes, lock: str, b
     """Record a generation under its own number: a new one, or one whose record is lost."""
     kept = {"plugins.yaml": config, "pylock.toml": lock.encode()}
     made = generation._replace(kept={suffix: sha256_bytes(content) for suffix, content in kept.items()})
-    fs.make_dirs(join(profile.path, "generations"))
+    folder = join(profile.path, "generations")
+    fs.make_dirs(folder)
     for suffix, content in kept.items():
-        fs.write_atomic(profile.file(made.number, suffix), content)
+        fs.write_atomic(profile.file(made.number, suffix), content, listed=False)
     if beside:
         beside(made)
     protocol.reached("generation", "kept")
-    profiles.point(profile, made)
+    profiles.point(profile, made, listed=False)
+    fs.sync_dir(folder)  # once for all of it: nothing of a generation counts before its record does
     protocol.reached("generation", "pointed")
     profiles.rewrite(profile, made)
     protocol.reached("generation", "recorded")

@@ -6,12 +6,12 @@ at all. Locks are taken per input in one order, so no two builds wait for one an
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, fs, protocol, store
+from envbuilder.digest import spelled
 from envbuilder.errors import SeveralErrors, SourceError, SystemRefusal, VpmError
 from envbuilder.package import Package
 from envbuilder.paths import DEFAULT_WAIT
@@ -200,7 +200,7 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
     fs.remove_tree(join(folder, "scratch"))
     bytecode.note(target, base.soabi, made)
     fs.write_plain(join(target, store.FILES), package.files.to_bytes(), mode=0o444)
-    fs.write_plain(join(target, store.MANIFEST), json.dumps(package.to_dict()).encode(), mode=0o444)
+    fs.write_plain(join(target, store.MANIFEST), spelled(package.to_dict()), mode=0o444)
     for name in (store.FILES, store.MANIFEST):
         fs.set_mode(join(target, name), 0o444)  # whatever the umask was
     protocol.reached("package", "described")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from os.path import exists, isdir, isfile, join, lexists
 
-from envbuilder import fs, inputs, protocol
+from envbuilder import fs, protocol
 from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_of
 from envbuilder.notation import dumps
 from envbuilder.package import SHORT, Package
@@ -32,6 +32,8 @@ def known(
     locked: Iterable[LockedPackage], *, base: Base, layout: Layout, not_isolated: frozenset[str] = frozenset()
 ) -> dict[str, Package]:
     """Return those packages of an index that are in the store already, name → package; asks nobody."""
+    from envbuilder import inputs  # a set that was made before is known by its packages' keys
+
     found = {}
     for entry in locked:
         made_from = inputs.of_locked(entry, base, build_isolation=entry.name not in not_isolated)

@@ -35,14 +35,21 @@ else:
         __slots__ = ()
 
         def __new__(cls, *values: Any, **named: Any) -> Self:
-            if not named and len(values) == len(cls._fields):
+            fields, count = cls._fields, len(values)
+            if not named and count == len(fields):
                 return tuple.__new__(cls, values)
-            fields = cls._fields
+            if count + len(named) == len(fields):  # so none is given twice if all others are named
+                try:
+                    return tuple.__new__(cls, values + tuple([named[field] for field in fields[count:]]))
+                except KeyError:
+                    pass
             placed = dict(zip(fields, values, strict=False))
             given = {**cls._field_defaults, **placed, **named}
             if len(placed) < len(values) or placed.keys() & named or len(given) != len(fields) or given.keys() - fields:
                 raise TypeError(f"{cls.__name__} takes {', '.join(fields)}")
             return tuple.__new__(cls, map(given.__getitem__, fields))
+
+        _make = classmethod(tuple.__new__)
 
         def __getnewargs__(self) -> tuple[Any, ...]:
             return tuple(self)

@@ -86,6 +86,24 @@ def test_the_same_set_from_the_recipe_as_from_a_whole_build(stand: kit.VpmEnv) -
     assert stand("verify").exit == 0
 
 
+def test_each_step_is_on_the_disk_before_the_next_and_none_twice(stand: kit.VpmEnv, tmp_path: Path) -> None:
+    """To wait for a disk takes longer than to link a package: there are as many waits as the order of steps needs."""
+    forget(stand, "overlays", "profiles")
+    with kit.workshop(tmp_path / "scratch") as workshop:
+        ended = workshop("build", "--offline", env=stand.env, cwd=stand.folder)
+    (overlay,) = (stand.home / "overlays").glob("*/*")
+    synced = [Path(change) for change in ended.changes if change.startswith("vpm_env.sync ")]
+
+    set_, key = overlay.name, overlay.parent.name
+    assert [re.sub(r"^\.(.+)\.\d+-\w+\.new$", r"\1", path.name) for path in synced] == [
+        *(set_, set_),
+        *("1.plugins.yaml", "1.pylock.toml", "generations"),
+        *("1.json", "generations"),
+        *("order.json", key),
+        key,
+    ]
+
+
 def test_another_profile_gets_it_too(stand: kit.VpmEnv) -> None:
     done = stand("build", "--offline", "--profile", "night", "--json", env=IMPORTS)
 

@@ -33,7 +33,10 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     # It says whose child an orphan becomes, and that a server ends with its supervisor.
     ("process", FILES): frozenset({"ctypes.CDLL"}),
     # Python knows neither `syncfs` nor `sync_file_range`; what they change is when, not what.
-    ("syncing", FILES): frozenset({f"ctypes.{name}" for name in ("CDLL", "c_int", "c_int64", "c_uint", "get_errno")}),
+    ("syncing", FILES): frozenset(
+        {f"ctypes.{name}" for name in ("CDLL", "c_int", "c_int64", "c_uint", "get_errno")}
+        | {f"_ctypes.{name}" for name in ("CFuncPtr", "FUNCFLAG_CDECL", "FUNCFLAG_USE_ERRNO", "dlopen", "dlsym")}
+    ),
     # What is in use is put out of its place by a rename, and gets another owner by becoming a copy.
     ("swapping", FILES): frozenset(
         {f"os.{name}" for name in ("chmod", "chown", "rename", "replace")} | {"ctypes.CDLL"}

@@ -36,6 +36,7 @@ _MODULES = {
     "py_compile": FILES,
     "venv": FILES,
     "virtualenv": FILES,
+    "_ctypes": FILES,
     "ctypes": FILES,
     "subprocess": PROCESSES,
     "multiprocessing": PROCESSES,

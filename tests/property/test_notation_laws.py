@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 
 import kit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envbuilder import notation
+from envbuilder import digest, notation
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(
@@ -27,6 +28,17 @@ def said(read: object, content: object) -> tuple[object, str]:
         return (type(None), repr(read(content)))  # type: ignore[operator]
     except ValueError as error:
         return type(error), str(error)
+
+
+def read(content: bytes) -> dict[str, object] | None:
+    """Read a sealed record from a file; None for what is none."""
+    with tempfile.NamedTemporaryFile() as stream:
+        stream.write(content)
+        stream.flush()
+        try:
+            return digest.read_sealed(stream.name)
+        except ValueError:
+            return None
 
 
 @given(VALUES)
@@ -55,6 +67,29 @@ def test_lines_are_the_same_record(record: dict[str, object]) -> None:
 @given(TORN | TORN.map(str.encode) | st.binary(max_size=8) | VALUES.map(json.dumps))
 def test_it_reads_and_refuses_what_the_package_does(content: str | bytes) -> None:
     assert said(notation.loads, content) == said(json.loads, content)
+
+
+@given(st.dictionaries(st.text(max_size=9), st.none() | st.integers() | st.text(max_size=9)))
+def test_a_seal_over_the_bytes_is_the_seal_over_the_record(record: dict[str, object]) -> None:
+    content = digest.spelled(record)
+    whole = json.loads(content)
+
+    assert whole == json.loads(notation.canonical(digest.sealed(record)))
+    assert read(content) == read(json.dumps(whole, indent=1).encode()) == whole
+
+
+def test_a_sealed_record_with_another_bit_is_refused_or_says_the_same() -> None:
+    content = digest.spelled({"name": "größe", "parts": [], "size": 7})
+    torn = [
+        content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+        for at in range(len(content))
+        for bit in range(8)
+    ]
+
+    said = [read(each) for each in torn]
+
+    assert {repr(each) for each in said} <= {"None", repr(read(content))}
+    assert said.count(None) > len(said) - 8
 
 
 @pytest.mark.parametrize("wrong", [{1, 2}, object(), float("nan")])
