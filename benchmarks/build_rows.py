@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 UV = "uv venv + uv pip sync"
 _MADE = f"time / (`{UV}`, warm, hard links)"
 LINKS = "as many directories and links (`cp -al` of the overlay)"
-LEAST = "a bare start that makes as many directories and links, and writes and syncs as many records"
+LEAST = (
+    "a start that loads vpm-env's own code, makes as many directories and links, and writes and syncs as many records"
+)
+CALLS = "the same without that code"
 RESOLVED = "a start that imports yaml and packaging, `uv pip compile` of the same, and as many links (`cp -al`)"
 _LIBRARIES = "import packaging.requirements, packaging.specifiers, yaml"
 OURS = "vpm-env build"
@@ -77,7 +80,12 @@ def _turns(rig: Rig, peers: Mapping[str, Command], label: str, runs: int) -> Tur
 
 def _against_uv(rig: Rig, by_uv: Command, label: str, count: int, limit: float | None, runs: int) -> Row:
     is_warm = label == "warm"
-    turns = _turns(rig, {UV: by_uv, LEAST: least(rig)} if is_warm else {UV: by_uv}, label, runs)
+    turns = _turns(
+        rig,
+        {UV: by_uv, LEAST: least(rig, knows_how=True), CALLS: least(rig, knows_how=False)} if is_warm else {UV: by_uv},
+        label,
+        runs,
+    )
     keep, floor = (limit, LEAST) if is_warm else (None, LINKS)
     return turns.row(f"{label} build, {title(count)}", _MADE, ours=OURS, peer=UV, floor=floor, limit=keep)
 

@@ -56,11 +56,16 @@ with open(sys.argv[1]) as stream:
 """
 
 
-def least(rig: Rig) -> Command:
+_ROOMS = "import envbuilder.again, envbuilder.build_view, envbuilder.cli, envbuilder.recipe, envbuilder.verbs_make"
+"""Rooms that load those that such a build enters."""
+
+
+def least(rig: Rig, *, knows_how: bool) -> Command:
     """Return the making of what the current generation is: the same folders and links, records written and synced.
 
-    A tree is synced before the record that makes it count is written, a record before it gets its name, and a folder
-    where a name in it has to be there before the next step: as often as that order asks for, and no more.
+    One that `knows_how` loads what vpm-env is written in, too, and calls none of it. A tree is synced before the record
+    that makes it count is written, a record before it gets its name, and a folder where a name in it has to be there
+    before the next step: as often as that order asks for, and no more.
     """
     copy, steps = rig.folder / "least", rig.folder / "least.txt"
     steps.write_text("".join("\t".join(step) + "\n" for step in _steps(rig)))
@@ -69,7 +74,8 @@ def least(rig: Rig) -> Command:
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
 
-    return replace(rig.python(_CALLS, steps, copy), prepare=prepare)
+    code = f"{_ROOMS}\n{_CALLS}" if knows_how else _CALLS
+    return replace(rig.python(code, steps, copy), prepare=prepare)
 
 
 def _steps(rig: Rig) -> Iterator[tuple[str, str, str]]:

@@ -270,11 +270,11 @@ def _begin(job: dict[str, Any]) -> int:
         os._exit(code)
 
 
-def _sync_what_makes_it_count(path: str) -> None:
+def _sync_what_makes_it_count(path: str | os.PathLike[str]) -> None:
     """Bring to the disk what is about to get its name in a tree, and nothing else of it."""
-    for name in os.listdir(path):
-        if name.endswith(".new"):
-            descriptor = os.open(os.path.join(path, name), os.O_RDONLY)
+    for entry in os.scandir(path):
+        if entry.name.endswith(".new"):
+            descriptor = os.open(entry.path, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
 
