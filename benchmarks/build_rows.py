@@ -21,7 +21,8 @@ UV = "uv venv + uv pip sync"
 _MADE = f"time / (`{UV}`, warm, hard links)"
 LINKS = "as many directories and links (`cp -al` of the overlay)"
 LEAST = (
-    "a start that loads vpm-env's own code, makes as many directories and links, and writes and syncs as many records"
+    "a start that loads vpm-env's own code, makes as many directories and links, "
+    "and reads, writes and syncs as many records"
 )
 CALLS = "the same without that code"
 RESOLVED = "a start that imports yaml and packaging, `uv pip compile` of the same, and as many links (`cp -al`)"

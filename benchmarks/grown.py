@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import compileall
-import json
 import os
 import sysconfig
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder import bytecode, commit, fs, overlay, scope, store, unpack
 from envbuilder import profile as profiles
+from envbuilder.digest import sha256_file, spelled
 from envbuilder.orders import Order
 from envbuilder.paths import Layout
 
@@ -62,9 +62,12 @@ def packages(home: Path, count: int) -> Layout:
 def _publish(layout: Layout, name: str) -> None:
     staged = Path(layout.tmp, name)
     made = _stage(staged, name)
-    bytecode.note(str(staged), str(sysconfig.get_config_var("SOABI")), {})
+    compiled = {str(path.relative_to(staged / "lib")): sha256_file(path) for path in staged.glob("lib/**/*.pyc")}
+    for path in compiled:
+        fs.set_mode(staged / "lib" / path, 0o444)
+    bytecode.note(str(staged), str(sysconfig.get_config_var("SOABI")), compiled)
     fs.write_plain(str(staged / store.FILES), made.files.to_bytes(), mode=0o444)
-    fs.write_plain(str(staged / store.MANIFEST), json.dumps(made.to_dict()).encode(), mode=0o444)
+    fs.write_plain(str(staged / store.MANIFEST), spelled(made.to_dict()), mode=0o444)
     order = Order(label=name, plugin="", input={"wheel": name}, stage=lambda target, scratch: made)
     store.publish(str(staged), made, order, layout)
 

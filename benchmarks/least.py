@@ -39,7 +39,12 @@ def point(path, target):
     os.symlink(target, path + ".new")
     os.rename(path + ".new", path)
 
+def read(path, _):
+    with open(path, "rb", buffering=0) as stream:
+        stream.read()
+
 calls = {
+    "read": read,
     "folder": lambda path, _: os.mkdir(path),
     "link": lambda path, target: os.symlink(target, path),
     "name": lambda path, source: os.link(source, path),
@@ -62,7 +67,7 @@ _ROOMS = "import envbuilder.again, envbuilder.build_view, envbuilder.cli, envbui
 
 
 def least(rig: Rig, *, knows_how: bool) -> Command:
-    """Return the making of what the current generation is: the same folders and links, records written and synced.
+    """Return the making of what the current generation is: records read, the same folders and links, records written.
 
     One that `knows_how` loads what vpm-env is written in, too, and calls none of it. A tree is synced before the record
     that makes it count is written, a record before it gets its name, and a folder where a name in it has to be there
@@ -82,6 +87,9 @@ def least(rig: Rig, *, knows_how: bool) -> Command:
 def _steps(rig: Rig) -> Iterator[tuple[str, str, str]]:
     """Name the calls that make the overlay and the generation, in a folder that is empty."""
     (current,) = (rig.home / "profiles").glob("default/*/current")
+    records = (rig.home / "store").glob("*/package.json")
+    for path in (rig.work / "plugins.yaml", rig.work / "pylock.plugins.toml", *sorted(records)):
+        yield "read", str(path), ""
     yield "folder", "set", ""
     yield from _tree(rig.overlay)
     yield "settle all", "set", ""
