@@ -1,8 +1,8 @@
 # vpm-env guard: says in the engine's log which plugin set is active; remove it with `vpm-env hook uninstall`
 """Check, when the engine loads its plugins, what the start-up hook did: `register` is an entry point of the engine.
 
-It cannot activate anything, because engines list their plugins before they call any. It never raises, except under
-VPM_ENV_STRICT=1, when the set that should be active is not. Standard library only.
+It cannot activate anything, because engines list their plugins before they call any. It raises under VPM_ENV_STRICT=1
+only, and in a worker of a Ray job that named its set, when the set that should be active is not. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ HOOK, LAYER = "_vpm_env_hook", "_vpm_env_layer"
 """What knows the set: in the base's python the start-up hook, in an overlay's own without one what layers it."""
 METRIC = "vpm_env_info"
 METRICS = "prometheus_client"
+RAY = "ray"
+"""What VPM_ENV_PIN_BY says of the pin that a Ray job's workers got because the job named a set."""
 RAY_COPIES = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
 
 _problem: str | None = None
@@ -30,14 +32,20 @@ _problem: str | None = None
 
 
 def register() -> None:
-    """Check once a process, and log one line; end the engine under VPM_ENV_STRICT=1 if the check fails."""
+    """Check once a process, and log one line; end the engine if the check fails where it must not."""
     global _problem  # noqa: PLW0603 (once a process)
     if _problem is None:
         _problem = _check()
-    if _problem and os.environ.get("VPM_ENV_STRICT", "0") not in ("", "0"):
+    if _problem and (why := _why_it_must_hold()):
         # SGLang goes on after what a plugin raises, unless that means the end.
         end = SystemExit if "sglang" in sys.modules else RuntimeError
-        raise end(f"vpm-env: {_problem} (VPM_ENV_STRICT is set)")
+        raise end(f"vpm-env: {_problem} ({why})")
+
+
+def _why_it_must_hold() -> str:
+    if os.environ.get("VPM_ENV_STRICT", "0") not in ("", "0"):
+        return "VPM_ENV_STRICT is set"
+    return "the job names a set for its workers" if os.environ.get(PIN_BY) == RAY else ""
 
 
 def _check() -> str:
@@ -61,6 +69,7 @@ def _check() -> str:
     except Exception as error:  # noqa: BLE001 (an engine starts, unless it was told to be strict)
         problem = f"the guard could not check the overlay: {type(error).__name__}: {error}"
     if problem:
+        problem += _place()
         log.warning("vpm-env: %s; see `vpm-env status`", problem)
     return problem
 
@@ -151,11 +160,24 @@ def _version(name: str, engine_names: tuple[str, ...]) -> str:
 
 
 def _other_driver(hook: Any) -> str:
-    """Compare with the process that started this one: Ray hands its environment on after the hook ran."""
+    """Compare with the process that started this one: Ray hands its environment on after the hook ran.
+
+    Where a job named its set, the base of a driver may lie elsewhere: its digest counts all the same.
+    """
     base_key, _, digest = os.environ.get(PIN, "").partition(":")
-    if base_key != _known(hook, "base_key") or digest == hook.digest:
+    is_told = base_key == _known(hook, "base_key") or (digest and os.environ.get(PIN_BY) == RAY)
+    if not is_told or digest == hook.digest:
         return ""
     return f"this process has {_name(hook)}, and the process that it works for has {digest[:12]}"
+
+
+def _place() -> str:
+    """Say on which node of Ray this is, if it is on one."""
+    try:
+        address = sys.modules["ray.util"].get_node_ip_address() if RAY in sys.modules else ""
+    except Exception:  # noqa: BLE001 (its name will do)
+        address = os.uname().nodename
+    return f", on node {address}" if address else ""
 
 
 def _replaced(hook: Any) -> str:

@@ -67,12 +67,14 @@ class Call(NamedTuple):
 class Run(NamedTuple):
     """How a verb runs; `takes` adds to a parser what it takes, `call` returns the exit code.
 
-    `repeated` are options of every verb that this one takes several times; it finds lists among its arguments.
+    `repeated` are options of every verb that this one takes several times; it finds lists among its arguments. One that
+    `mixes` takes a list of words, between which options may stand.
     """
 
     takes: Callable[[argparse.ArgumentParser], None]
     call: Callable[[Call], int]
     repeated: frozenset[str] = frozenset()
+    mixes: bool = False
 
 
 def json_only(parser: argparse.ArgumentParser) -> None:

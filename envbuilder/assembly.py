@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder import answering, flocks, fs, overlay, protocol, sourcing, space, stocking, store
 from envbuilder.blame import droppable
+from envbuilder.caching import supplying
 from envbuilder.checks import accepts, audited, is_probed, judging, probed
 from envbuilder.composition import describe, parts_of
 from envbuilder.config import PyPI
@@ -115,6 +116,7 @@ def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
                 not_isolated=_not_isolated(job.config),
                 startup_allowed=frozenset(job.config.startup_code),
                 judge=judging(job, _subjects(job, lock, packages)),
+                supply=supplying(job),
                 wait=job.env.lock_wait,
             )
     return packages

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 _BASE_KEY = r"[0-9a-f]{12}"
 _STUBS = re.compile(rf"{_BASE_KEY}-[0-9a-f]{{16}}\.\d")
+_PARCEL = re.compile(r"[0-9a-f]{64}(\.part)?")
 _STAGED = re.compile(r"(?P<pid>\d+)-[0-9a-f]{12}")
 _HALF_WRITTEN = r"\..+\.\d+(-[0-9a-f]{8})?\.new"
 _CACHES = (
-    r"bases|choices|failures|git|pip-audit|recipes|skeletons|starts|stubs|uv|virtualenv|without|\.(cache|config|local)"
+    r"bases|choices|failures|followed|git|parcels|pip-audit|recipes|skeletons|starts|stubs|uv|virtualenv|without"
+    r"|\.(cache|config|local)"
 )
 _SHAPES: dict[str, tuple[str, ...]] = {
     # folder -> what is directly in it, what is in that, …
@@ -112,15 +114,25 @@ def leftovers(layout: Layout) -> list[str]:
     return [*staged(layout), *halves.of_home(layout)]
 
 
-def outlived(layout: Layout, now: float) -> list[str]:
-    """Name the stubs that were made a day ago for a base that has got others since; gc's lock must be held."""
-    folder = join(layout.cache, "stubs")
+def outlived(layout: Layout, now: float) -> dict[str, str]:
+    """Name what nobody needs in caches, and why: stubs of a base that has got others since, and what came in part only.
+
+    Both must be a day old; gc's lock must be held.
+    """
+    stubs = [(made, path) for made, path in _aged(layout, "stubs") if _STUBS.fullmatch(basename(path))]
+    last = {basename(path).partition("-")[0]: path for _, path in stubs}
+    old = {path: "what the base had before" for made, path in stubs if path not in last.values() and made < now - DAY}
+    parts = [(made, path) for made, path in _aged(layout, "parcels") if _PARCEL.fullmatch(basename(path))]
+    return old | {path: "it never came as a whole" for made, path in parts if made < now - DAY}
+
+
+def _aged(layout: Layout, name: str) -> list[tuple[float, str]]:
+    """List what lies in a folder of the cache, the oldest first: when it was changed, and its path."""
+    folder = join(layout.cache, name)
     if islink(layout.cache) or islink(folder):
         return []
-    paths = [join(folder, name) for name in fs.names_in(folder) if _STUBS.fullmatch(name)]
-    found = sorted((os.lstat(path).st_mtime, path) for path in paths)
-    last = {basename(path).partition("-")[0]: path for _, path in found}
-    return [path for made, path in found if made < now - DAY and path not in last.values()]
+    paths = [join(folder, name) for name in fs.names_in(folder)]
+    return sorted((os.lstat(path).st_mtime, path) for path in paths)
 
 
 def staged(layout: Layout) -> list[str]:

@@ -140,7 +140,9 @@ def parse(words: list[str]) -> Words:
     if values is None:  # argparse knows what else they may mean, or what is wrong with them
         from envbuilder.parsers import parser_of
 
-        return parser_of(verb).parse_args(rest, Words(verb=verb.name, command=command))
+        parser = parser_of(verb)
+        read = parser.parse_intermixed_args if run.mixes else parser.parse_args
+        return read(rest, Words(verb=verb.name, command=command))
     return Words(verb=verb.name, command=command, **values)
 
 

@@ -19,15 +19,16 @@ class Verb(NamedTuple):
     summary: str
 
 
-MAKE, CHANGE, MOVE, SEE, USE, KEEP = (
+MAKE, CHANGE, MOVE, SHARE, SEE, USE, KEEP = (
     "Make a set",
     "Change plugins.yaml",
     "Move between sets",
+    "Bring sets to other machines",
     "See",
     "Use",
     "Keep house",
 )
-GROUPS = (MAKE, CHANGE, MOVE, SEE, USE, KEEP)
+GROUPS = (MAKE, CHANGE, MOVE, SHARE, SEE, USE, KEEP)
 
 VERBS = {
     verb.name: verb
@@ -43,6 +44,12 @@ VERBS = {
         Verb("disable", CHANGE, "edit", "switch plugins off in plugins.yaml, and keep their entries"),
         Verb("rollback", MOVE, "move", "make the set before current again"),
         Verb("switch", MOVE, "move", "make generation N current"),
+        Verb("push", SHARE, "share", "put a generation's set into a cache"),
+        Verb("pull", SHARE, "share", "have a set of a cache, linked over this machine's base"),
+        Verb("follow", SHARE, "share", "keep this machine on the set that a channel names"),
+        Verb("cache", SHARE, "share", "make a key, list a cache, move a channel for a whole fleet"),
+        Verb("export", SHARE, "share", "a generation's set in one file, for a machine without network"),
+        Verb("import", SHARE, "share", "have the set that is in such a file"),
         Verb("status", SEE, "see", "would a new engine process get this set?"),
         Verb("history", SEE, "see", "all generations, and what each changed"),
         Verb("list", SEE, "see", "plugins and packages of the current set"),
@@ -106,7 +113,6 @@ _TO_ACTIVATE = "`source $(vpm-env path)/bin/activate` takes the set into a shell
 WAYS = {
     "activate": _TO_ACTIVATE,
     "env": _TO_ACTIVATE,
-    "export": "`vpm-env path` names the set's folder, `vpm-env show --json` describes it",
     "freeze": "`vpm-env list --json` lists what is in the set; the lock beside the config pins it",
     "install": "`vpm-env add NAME` puts a plugin into plugins.yaml, and `vpm-env build` makes the set",
     "lock": "`vpm-env build` writes the lock, `vpm-env build --locked` checks it",
@@ -183,6 +189,12 @@ def _write() -> Runs:
     return RUNS
 
 
+def _share() -> Runs:
+    from envbuilder.verbs_share import RUNS
+
+    return RUNS
+
+
 def _keep() -> Runs:
     from envbuilder.verbs_keep import RUNS
 
@@ -200,5 +212,6 @@ _RUNS = {
     "use": _use,
     "bisect": _bisect,
     "keep": _keep,
+    "share": _share,
     "write": _write,
 }

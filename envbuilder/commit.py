@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Draft(NamedTuple):
     """What a new generation records.
 
-    `inputs` are the digests of what the set was made from, `config_file` is where the config lies; `config` and `lock`
-    are the texts that are kept with the generation.
+    `inputs` are the digests of what the set was made from, `config_file` is where the config lies ("": nowhere here);
+    `config` and `lock` are the texts that are kept with the generation. `verb` is what made it.
     """
 
     manifest: Manifest
@@ -34,6 +34,7 @@ class Draft(NamedTuple):
     config_file: str
     config: str
     lock: str
+    verb: str = "build"
 
 
 class Committed(NamedTuple):
@@ -126,7 +127,7 @@ def commit(profile: Profile, draft: Draft, *, switch: bool, force: bool) -> Comm
             return Committed("held", generation, before)
     if not switch:
         return Committed("made", generation, before, is_new)
-    profiles.switch(profile, generation.number, verb="build", hold=False)
+    profiles.switch(profile, generation.number, verb=draft.verb, hold=False)
     return Committed("switched", generation, before, is_new)
 
 
@@ -210,7 +211,7 @@ def _record(profile: Profile, draft: Draft, number: int = 0) -> Generation:
         inputs=draft.inputs,
         packages=[[member.name, member.version, member.plugin, member.editable] for member in manifest.members],
         left_out=manifest.left_out,
-        reason="build --force" if manifest.failed else "build",
+        reason=f"{draft.verb} --force" if manifest.failed and draft.verb == "build" else draft.verb,
     )
 
     def beside(numbered: Generation) -> None:

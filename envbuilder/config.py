@@ -16,7 +16,7 @@ from envbuilder.engines import ENGINES, GENERIC
 from envbuilder.errors import ConfigError, Place, Problem
 from envbuilder.names import normalized
 from envbuilder.paths import find_config
-from envbuilder.policy import policy_of
+from envbuilder.policy import policy_of, trusted_key
 from envbuilder.process import without_credentials
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ TOP_KEYS = (
     "index",
     "find_links",
     "stores",
+    "caches",
+    "trusted_keys",
     "override",
     "startup_code",
     "exclude_newer",
@@ -61,7 +63,8 @@ class Config:
 
     `file` is its absolute path, `sha256` the digest of its bytes. `index` are the indexes to ask in this order (empty:
     uv's and pip's settings), `find_links` folders (absolute) and URLs, `stores` other homes (absolute) whose packages
-    are linked to, `override` normalized names of packages that may shadow the base,
+    are linked to, `caches` URLs of caches that packages are taken from if one of `trusted_keys` signed them,
+    `override` normalized names of packages that may shadow the base,
     `startup_code` of those that may have start-up files, `exclude_newer` a moment or an age
     of what to look at, `min_free` how much of the home's file system a build leaves free, `auto` whether an engine's
     start may build, `probe` what is done with entry points before a switch (one of `PROBES`), `on_build` and
@@ -78,6 +81,8 @@ class Config:
     index: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
+    caches: tuple[str, ...] = ()
+    trusted_keys: tuple[str, ...] = ()
     override: tuple[str, ...] = ()
     startup_code: tuple[str, ...] = ()
     exclude_newer: str | None = None
@@ -173,6 +178,8 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
     lists = {
         "index": top.placed("index", values.index_url),
         "find_links": top.placed("find_links", folder.find_links),
+        "caches": top.placed("caches", folder.cache),
+        "trusted_keys": top.placed("trusted_keys", trusted_key),
         "override": top.placed("override", values.package_name),
         "startup_code": top.placed("startup_code", values.package_name),
     }
@@ -186,6 +193,8 @@ def _config(top: Fields, *, file: str, sha256: str, env: Environment) -> Config:
         index=tuple(lists["index"]),
         find_links=tuple(lists["find_links"]),
         stores=top.texts("stores", folder.absolute),
+        caches=tuple(lists["caches"]),
+        trusted_keys=tuple(lists["trusted_keys"]),
         override=tuple(sorted(lists["override"])),
         startup_code=tuple(sorted(lists["startup_code"])),
         exclude_newer=top.text("exclude_newer", values.exclude_newer),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from envbuilder.paths import Environment
 
 INDEX_SCHEMES = ("https", "http", "file")
+CACHE_SCHEMES = (*INDEX_SCHEMES, "s3")
 GIT_SCHEMES = ("https", "http", "ssh", "git", "file")
 MAX_CLAUSES = 16
 
@@ -66,6 +67,13 @@ class Folder(NamedTuple):
         if "://" in text or text.startswith(("file:", "${")):
             return index_url(text)
         return self.absolute(text)
+
+    def cache(self, text: str) -> str:
+        """Return an absolute folder, or the URL of a cache as it is written."""
+        if "://" not in text and not text.startswith(("file:", "${")):
+            return self.absolute(text)
+        _check_url(text, CACHE_SCHEMES)
+        return text
 
 
 def package_name(text: str) -> str:

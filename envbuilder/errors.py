@@ -12,6 +12,7 @@
     ├─ SourceError                sources that were not found or not reached, for all plugins at once
     ├─ BuildError                 a package that did not build, with the end of its log
     ├─ PackageError               an artifact whose content is not what it says
+    ├─ CacheError                 a cache that is not reached, refuses, or gives what it must not
     ├─ AuditError / ProbeError    findings that forbid a switch
     ├─ ProfileError               a generation that is not for this base, or not to be had
     │   └─ NoSuchGeneration       exit 2: a name that names no generation, or several
@@ -283,6 +284,24 @@ class PackageError(VpmError):
     def message(self) -> str:
         of_plugin = f" (for `{self.plugin}`)" if self.plugin not in ("", self.package) else ""
         return "\n".join((f"`{self.package}`{of_plugin} is refused", *(f"  {problem}" for problem in self.problems)))
+
+
+class CacheError(VpmError):
+    """A cache that is not reached, refuses, or gives what it must not; `url` is shown, and has no credentials.
+
+    `is_passing` says that the same may go well a while later; `url` is "" where it is a key that is no good.
+    """
+
+    def __init__(self, *, url: str, reason: str, hint: str | None = None, is_passing: bool = False) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+        self.hint = hint
+        self.is_passing = is_passing
+
+    @property
+    def message(self) -> str:
+        return f"the cache `{self.url}`: {self.reason}" if self.url else self.reason
 
 
 class AuditError(VpmError):

@@ -114,6 +114,11 @@ def make_dir(path: StrPath) -> None:
         pass
 
 
+def make_new_dir(path: StrPath) -> None:
+    """Make a directory for everybody to look into, where nothing is; raise `FileExistsError` where something is."""
+    os.mkdir(path, 0o755)
+
+
 def is_trusted(path: StrPath) -> bool:
     """Tell whether a real directory is root's or this user's, and nobody else may write to it."""
     try:
@@ -300,6 +305,27 @@ def write_plain(path: StrPath, content: bytes, *, mode: int = 0o644) -> None:
     except OSError as error:
         named(error, path)
         raise
+
+
+def write_new(path: StrPath, blocks: Iterable[bytes | memoryview], *, mode: int) -> None:
+    """Write a file where nothing is, not even a symlink, with exactly this mode whatever the umask is.
+
+    What fails half-way is removed again.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, mode)
+    try:
+        protocol.writing(os.fspath(path))
+        for block in blocks:
+            _written_whole(descriptor, block)
+        os.fchmod(descriptor, mode)
+    except BaseException as error:
+        _unlink_quietly(os.fspath(path))
+        if isinstance(error, OSError):
+            named(error, path)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def append(path: StrPath, content: bytes) -> None:
@@ -578,12 +604,36 @@ def unnamed_file(folder: StrPath) -> Iterator[int]:
         os.close(descriptor)
 
 
+@contextmanager
+def growing(path: StrPath) -> Iterator[int]:
+    """Lend a file of this user alone to read what it has and to add to it, by its descriptor; it is made if need be.
+
+    Raise `OSError` for what is no regular file, a symlink among it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        _require_regular(descriptor)
+        protocol.writing(os.fspath(path))
+        yield descriptor
+    except OSError as error:
+        named(error, path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _require_regular(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "no regular file")
+
+
 def fill(descriptor: int, blocks: Iterable[bytes]) -> int:
     """Write blocks to an open file, one after the other; return how many bytes they had."""
     return sum(_written_whole(descriptor, block) for block in blocks)
 
 
-def _written_whole(descriptor: int, block: bytes) -> int:
+def _written_whole(descriptor: int, block: bytes | memoryview) -> int:
     at = 0
     while at < len(block):
         at += os.write(descriptor, block[at:])

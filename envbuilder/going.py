@@ -153,7 +153,7 @@ class _Chooser:
             self.going.trash.append(path)
             self._note("trash", trash.label_of(path), "its grace is over", deleted=(path,))
         left = dict.fromkeys(leftovers(self._layout), "a process that ended left it")
-        left |= dict.fromkeys(outlived(self._layout, now), "what the base had before")
+        left |= outlived(self._layout, now)
         for path, why in left.items():
             self.going.leftovers.append(path)
             self._note("leftover", os.path.basename(path), why, deleted=(path,))

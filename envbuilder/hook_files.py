@@ -7,12 +7,13 @@ import base64
 import csv
 import hashlib
 import io
+import json
 import os
 from glob import escape, glob
 from os.path import basename, dirname, exists, isfile, join, relpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from envbuilder import __version__
+from envbuilder import __version__, _ray
 from envbuilder.engines import GUARD_ENTRY
 from envbuilder.paths import FORMAT, HOOK, Layout
 
@@ -32,10 +33,12 @@ BUILDING = "_vpm_env/building.py"
 DEVICE_CHECK = "_vpm_env/device_check.py"
 GUARD = "_vpm_env/guard.py"
 LOOP = "_vpm_env/loop.py"
+RAY = "_vpm_env/ray.py"
+RAY_NODE = "_vpm_env/ray_node.py"
 WITHOUT = "_vpm_env/without.py"
 ALLOW = "_vpm_env_allow.py"
 HOST_PACKAGE = "envbuilder"
-SINGLE_MODULES = (HOOK, ACTIVATE, AUTO, BUILDING, DEVICE_CHECK, GUARD, LOOP, WITHOUT, ALLOW)
+SINGLE_MODULES = (HOOK, ACTIVATE, AUTO, BUILDING, DEVICE_CHECK, GUARD, LOOP, RAY, RAY_NODE, WITHOUT, ALLOW)
 MODULES = (*SINGLE_MODULES, *(f"{HOST_PACKAGE}/{name}.py" for name in ("__init__", "_join", "plugins")))
 INSTALLER_WORDS = ("pip", "virtualenv", "m venv", "mvenv", "uv", "vpm-env", "envbuilder")
 """What stands in the command line of every installer; others that have it too pay for a closer look, that is all."""
@@ -88,7 +91,7 @@ class Settings(NamedTuple):
 
 
 def sources(base: Base, settings: Settings) -> dict[str, bytes]:
-    """Return the modules: path in site-packages → content."""
+    """Return the modules, and the schema that Ray has of them: path in site-packages → content."""
     values = _values(base, settings)
     texts = {HOOK: _filled_in("_hook.py", values), ACTIVATE: _filled_in("_activate.py", values)}
     texts[WITHOUT] = _filled_in("_without.py", values)
@@ -100,6 +103,9 @@ def sources(base: Base, settings: Settings) -> dict[str, bytes]:
     if base.engine.guard_group:
         texts[GUARD] = _template("_guard.py")
         texts[DEVICE_CHECK] = _template("_device_check.py")
+    if "ray" in base.distributions:
+        texts[RAY], texts[RAY_NODE] = _template("_ray.py"), _filled_in("_ray_node.py", values)
+        texts[f"{_DIST_INFO}/{_ray.SCHEMA_FILE}"] = f"{json.dumps(_ray.SCHEMA, indent=2)}\n".encode()
     if allow := allow_module(base.engine):
         texts[ALLOW] = allow
         texts[HOOK] += _ALLOWING.encode()

@@ -141,6 +141,8 @@ def _compiled(base: Base, sources: Mapping[str, bytes], scratch: str) -> dict[st
     """Let the base's own interpreter compile the modules in `scratch`; return path in site-packages → content."""
     pairs: list[str] = []
     for number, (name, content) in enumerate(sources.items()):
+        if not name.endswith(".py"):
+            continue
         staged = join(scratch, f"{number}.py")
         fs.write_plain(staged, content)
         pairs += [staged, join(base.purelib, name)]

@@ -5,7 +5,7 @@ Goals of an input: everything that can change the package is in it, and nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +28,20 @@ if TYPE_CHECKING:
 class Order:
     """One package to have; `stage(target, scratch)` makes its tree in `target`, `label` names it to a reader.
 
-    `plugin` is the config's entry that asked for it, "" for a dependency.
+    `plugin` is the config's entry that asked for it, "" for a dependency. `name` and `version` are those that it must
+    have, "" where that is not known before it is made.
     """
 
     label: str
     plugin: str
     input: dict[str, Any]
     stage: Callable[[str, str], Package]
+    name: str = ""
+    version: str = ""
+
+    def means(self, name: str, version: str) -> bool:
+        """Tell whether a package of this name and version may be the one."""
+        return (self.name, self.version) in ((name, version), ("", ""))
 
     @property
     def digest(self) -> str:
@@ -89,7 +96,8 @@ def of_locked(
             raise
 
     made_from = inputs.of_locked(package, base, build_isolation=build_isolation)
-    return Order(label=f"{package.name} {package.version}", plugin=package.plugin, input=made_from, stage=stage)
+    order = Order(label=f"{package.name} {package.version}", plugin=package.plugin, input=made_from, stage=stage)
+    return replace(order, name=package.name, version=package.version)
 
 
 def _examined(package: LockedPackage, uv: Uv, scratch: str) -> int | None:

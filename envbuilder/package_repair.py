@@ -18,13 +18,16 @@ from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.assembly import fill
 from envbuilder.base import describe
+from envbuilder.caching import pulled_from
 from envbuilder.errors import BaseError, PackageError, ProfileError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT
 from envbuilder.package_damage import COMPILE, DROP, FETCH, NAME, RIGHTS
 from envbuilder.rebuilding import job_of
+from envbuilder.unloading import unload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from envbuilder.base import Base
     from envbuilder.damage import Wrong
@@ -128,7 +131,7 @@ def _have_anew(mending: Mending, key: str, entry: Wrong) -> None:
     for origin in sorted(_origins(mending, key), key=lambda origin: not origin.is_sure):
         try:
             job, lock = _job(mending, origin)
-            _fetch_and_swap(mending, job, lock, key)
+            _fetch_and_swap(mending, job, lock, key, _inputs(origin))
         except VpmError as error:
             refused = error
             continue
@@ -145,6 +148,13 @@ def _job(mending: Mending, origin: Origin) -> tuple[Job, Lock]:
     except VpmError:
         file = found.config_file or join(mending.layout.home, "plugins.yaml")
     return job_of(found, origin.profile, origin.number, file, mending.report, offline=mending.offline)
+
+
+def _inputs(origin: Origin) -> Mapping[str, Any]:
+    try:
+        return profiles.read(origin.profile, origin.number).inputs
+    except VpmError:
+        return {}
 
 
 def _told(error: VpmError) -> str:
@@ -168,7 +178,24 @@ def _origins(mending: Mending, key: str) -> Iterator[Origin]:
                 yield Origin(profile, number, key in overlay.members(mending.layout, profile.base_key, target))
 
 
-def _fetch_and_swap(mending: Mending, job: Job, lock: Lock, key: str) -> None:
+def _pulled(job: Job, inputs: Mapping[str, Any], key: str) -> set[str]:
+    """Have a package from the cache that its set came from; nothing where that set was built."""
+    depot = pulled_from(inputs, job.env)
+    card = depot.card(key) if depot else None
+    if depot is None or card is None:
+        return set()
+    return {package.key for package in unload(job, depot, [card]).packages.values()}
+
+
+def _made(job: Job, lock: Lock, scratch: str) -> set[str]:
+    """Have the packages of a lock from where it says."""
+    plugins = {each.plugin for each in lock.packages if each.is_built}
+    chosen = tuple(plugin for plugin in job.config.enabled if plugin.name in plugins)
+    built = sourcing.have(job, chosen, scratch)
+    return {package.key for package in fill(job, lock, built).values()}
+
+
+def _fetch_and_swap(mending: Mending, job: Job, lock: Lock, key: str, inputs: Mapping[str, Any]) -> None:
     layout = mending.layout
     wanted = tuple(each for each in lock.packages if f"{each.name}-{each.version}" == key[33:])
     fs.make_dirs(layout.tmp)
@@ -177,11 +204,8 @@ def _fetch_and_swap(mending: Mending, job: Job, lock: Lock, key: str) -> None:
         own = replace(job, layout=apart)
         fs.make_dirs(apart.tmp)
         fs.link(layout.cache, apart.cache)
-        plugins = {each.plugin for each in wanted if each.is_built}
-        chosen = tuple(plugin for plugin in job.config.enabled if plugin.name in plugins)
         try:
-            built = sourcing.have(own, chosen, join(scratch, "sources"))
-            made = {package.key for package in fill(own, replace(lock, packages=wanted), built).values()}
+            made = _pulled(own, inputs, key) or _made(own, replace(lock, packages=wanted), join(scratch, "sources"))
         except OSError as error:
             raise BaseError(str(error)) from None
         protocol.reached("repair", "fetched")

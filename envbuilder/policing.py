@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from envbuilder.base import Base
     from envbuilder.config import Config
+    from envbuilder.depot import Trust
     from envbuilder.direct import Direct
     from envbuilder.lock import Lock, LockedPackage
     from envbuilder.paths import Environment
@@ -46,6 +47,27 @@ def in_force(config: Config, base: Base, env: Environment) -> tuple[Policy, ...]
     if policies:
         _raise([*_of_plugins(policies, config, env), *_of_origins(policies, config, env), *_of_top(policies, config)])
     return policies
+
+
+def refuse_config(policies: tuple[Policy, ...], config: Config, env: Environment) -> None:
+    """Raise `PolicyError` where what a config asks for breaks a policy, wherever it is to be had from."""
+    _raise([*_of_plugins(policies, config, env), *_of_top(policies, config)])
+
+
+def refuse_caches(policies: tuple[Policy, ...], urls: Iterable[str], trust: Trust, config: Config) -> None:
+    """Raise `PolicyError` where a cache may not be used, or a signature be taken that is believed here."""
+    found: list[Breach] = []
+    for url in urls:
+        subject = Subject(config.place_of("caches", url), "a cache")
+        found += _outside(rules_of(policies, "caches"), url, subject, "is at")
+    for rule in rules_of(policies, "keys"):
+        if trust.takes_unsigned:
+            found += _all((rule,), Subject(Place(config.file), "`--unsigned`"), "takes what nobody signed")
+        for key in map(str, trust.keys):
+            if key not in rule.allowed:
+                subject = Subject(config.place_of("trusted_keys", key), f"the key `{key}`")
+                found += _all((rule,), subject, "is trusted")
+    _raise(found)
 
 
 def wheels_only(policies: tuple[Policy, ...]) -> bool:

@@ -7,6 +7,7 @@ every build instead of being passed over.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from os.path import dirname
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 SOURCES = ("pypi", "git", "local")
 _FORBIDDABLE = ("sdists", "editables", "startup_code", "overrides")
-KEYS = ("sources", "indexes", "git", "hashes", *_FORBIDDABLE)
+KEYS = ("sources", "indexes", "git", "caches", "keys", "hashes", *_FORBIDDABLE)
+
+
+_KEY = re.compile(r"[\w.-]+:[A-Za-z0-9+/]{43}=", re.ASCII)
 
 
 class Rule(NamedTuple):
@@ -65,7 +69,8 @@ def policy_of(fields: Fields, file: str) -> Policy:
     for key in (key for key in KEYS if key in written and not fields.has(key) and not _is_list(fields, key)):
         fields.complain(key, "has no value; leave the key out to allow everything")
     found = [_listed(fields, "sources", _source), _listed(fields, "indexes", addresses.prefix)]
-    found.append(_listed(fields, "git", addresses.prefix))
+    found += [_listed(fields, key, addresses.prefix) for key in ("git", "caches")]
+    found.append(_listed(fields, "keys", trusted_key))
     if fields.choice("hashes", ("required",)):
         found.append(_rule(fields, "hashes"))
     found += [_rule(fields, key) for key in _FORBIDDABLE if not fields.boolean(key, default=True)]
@@ -154,6 +159,13 @@ def _is_list(fields: Fields, key: str) -> bool:
     """Tell whether a list is written: an empty one allows nothing."""
     node = fields.mapping.values[key]
     return not isinstance(node, Mapping) and hasattr(node, "items")
+
+
+def trusted_key(text: str) -> str:
+    """Check a key whose signatures are believed: `NAME:` and 32 bytes in base64."""
+    if not _KEY.fullmatch(text):
+        raise ValueError("must be a key as `vpm-env cache keygen` prints it: `NAME:` and 44 letters")
+    return text
 
 
 def _source(text: str) -> str:

@@ -31,6 +31,7 @@ _TELLING, _WHOLE = 4, 8
 _NOT_ITS_FAULT = (errno.EAGAIN, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS)
 """What the system lacks when a command cannot be started that is there."""
 WROTE_TOO_MUCH = 125
+_is_ending = False
 _LOOK_AFTER = 0.05
 """Seconds: what unpacks writes less than 100 MB in that time."""
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
@@ -201,14 +202,24 @@ def workers(count: int) -> Iterator[ThreadPoolExecutor]:
     """Lend threads that run processes; an interrupt, which only the main thread sees, ends those too."""
     from concurrent.futures import ThreadPoolExecutor  # no hot verb needs threads
 
+    global _is_ending  # noqa: PLW0603 (a process has one end)
     with ThreadPoolExecutor(count) as pool:
         try:
             yield pool
         except BaseException:
+            _is_ending = True
             pool.shutdown(wait=False, cancel_futures=True)
             for child in list(_RUNNING):
                 _end(child)
             raise
+        finally:
+            pool.shutdown()
+            _is_ending = False
+
+
+def is_ending() -> bool:
+    """Tell whether what threads do is wanted no more: whoever moves bytes in one asks now and then."""
+    return _is_ending
 
 
 def start(command: Sequence[str], *, env: Mapping[str, str], stdout: int, stderr: int, stdin: int | None = None) -> int:

@@ -9,6 +9,7 @@ from envbuilder import lock as locks
 from envbuilder import profile as profiles
 from envbuilder.assembly import fill, link
 from envbuilder.base import describe
+from envbuilder.caching import pulled_from
 from envbuilder.checks import accepts
 from envbuilder.composition import describe as describe_set
 from envbuilder.composition import parts_of
@@ -17,9 +18,11 @@ from envbuilder.errors import ProfileError
 from envbuilder.job import Job, Request
 from envbuilder.overlay_damage import is_as_made
 from envbuilder.preparation import prepared
+from envbuilder.unloading import unload
 
 if TYPE_CHECKING:
     from envbuilder.lock import Lock
+    from envbuilder.package import Package
     from envbuilder.profile import Generation, Profile
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
@@ -58,13 +61,24 @@ def job_of(
     return job, lock
 
 
-def _remake(job: Job, generation: Generation, lock: Lock) -> None:
+def _pulled(job: Job, generation: Generation) -> dict[str, Package] | None:
+    """Have the packages of a generation that came from a cache from there; None where it was built."""
+    depot = pulled_from(generation.inputs, job.env)
+    return unload(job, depot, depot.waybill(generation.digest).cards).packages if depot else None
+
+
+def _filled(job: Job, lock: Lock) -> dict[str, Package]:
+    """Have the packages that a lock names from where it says."""
     from_source = {locked.plugin for locked in lock.packages if locked.is_built}
     with fs.staging(job.layout.tmp) as scratch:
         built = sourcing.have(
             job, tuple(plugin for plugin in job.config.enabled if plugin.name in from_source), scratch
         )
-    packages = fill(job, lock, built)
+    return fill(job, lock, built)
+
+
+def _remake(job: Job, generation: Generation, lock: Lock) -> None:
+    packages = _pulled(job, generation) or _filled(job, lock)
     parts = parts_of(lock, packages, job.config)
     manifest = describe_set(lock, parts, job.base)._replace(accepts=accepts(job.config, lock))
     if manifest.digest != generation.digest:

@@ -11,6 +11,7 @@ from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import answer, direct, fs, gate, policing, stocking, stubs
+from envbuilder.caching import supplying
 from envbuilder.checks import judging
 from envbuilder.config import Git, Local, Plugin, PyPI
 from envbuilder.errors import BuildError, PackageError, Place, SeveralErrors, SourceError, VpmError
@@ -95,6 +96,7 @@ def _of_plugins(
             report=job.report,
             startup_allowed=frozenset(job.config.startup_code),
             judge=judging(job, leading={name: each.plugin for name, each in wanted.items()}),
+            supply=supplying(job),
             wait=job.env.lock_wait,
         )
 
@@ -211,6 +213,7 @@ def _of_servers(job: Job, wanted: list[Direct], scratch: str) -> Built:
             report=job.report,
             startup_allowed=frozenset(job.config.startup_code),
             judge=judging(job, leading={each.name: each.plugin for each in wanted}),
+            supply=supplying(job),
             wait=job.env.lock_wait,
         )
     return {each.name: (made[each.name], each) for each in locked}

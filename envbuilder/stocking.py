@@ -32,12 +32,18 @@ if TYPE_CHECKING:
     Result = Package | VpmError
     Judge = Callable[[Sequence[Subject]], Mapping[str, VpmError]]
     """Says of packages that were made which must not enter the store, name → why."""
+    Supply = Callable[[Order], Order]
+    """Says where else a package may be had before it is made."""
 
 _WORKERS = 4
 
 
 def _none_refused(_: Sequence[Subject]) -> Mapping[str, VpmError]:
     return {}
+
+
+def _as_ordered(order: Order) -> Order:
+    return order
 
 
 def add_all(
@@ -50,14 +56,16 @@ def add_all(
     not_isolated: frozenset[str] = frozenset(),
     startup_allowed: frozenset[str] = frozenset(),
     judge: Judge = _none_refused,
+    supply: Supply = _as_ordered,
     wait: float = DEFAULT_WAIT,
 ) -> dict[str, Package]:
     """Bring packages of an index into the store: name → package.
 
     `not_isolated` are names of packages whose sdist is built with what the base has, `startup_allowed` of those that
-    may have start-up files; `judge` is asked about those that are made, before they enter; `wait` is how many seconds
-    to wait for somebody else who makes one of them. Everything that can be had is added before an error is raised: the
-    only one, or `SeveralErrors`. Files that cannot be had are one `SourceError`.
+    may have start-up files; `judge` is asked about those that are made, before they enter; `supply` says where one may
+    be had that need not be made; `wait` is how many seconds to wait for somebody else who makes one of them.
+    Everything that can be had is added before an error is raised: the only one, or `SeveralErrors`. Files that cannot
+    be had are one `SourceError`.
     """
     from envbuilder import orders  # a build that finds all its packages here makes none
     from envbuilder.unpack import require
@@ -73,7 +81,7 @@ def add_all(
         )
         for package in wanted
     ]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, judge=judge, wait=wait))
+    made = _unless_failed(_have(map(supply, ordered), base=base, layout=layout, report=report, judge=judge, wait=wait))
     for package, result in zip(wanted, made, strict=True):
         require(result, name=package.name, version=package.version)
     return {package.name: result for package, result in zip(wanted, made, strict=True)}
@@ -88,6 +96,7 @@ def add_all_built(
     report: Reporter,
     startup_allowed: frozenset[str] = frozenset(),
     judge: Judge = _none_refused,
+    supply: Supply = _as_ordered,
     wait: float = DEFAULT_WAIT,
 ) -> dict[str, tuple[Package, LockedPackage]]:
     """Bring git and local sources into the store: plugin name → package and lock entry; errors as `add_all`."""
@@ -97,17 +106,25 @@ def add_all_built(
     ordered = [
         orders.of_source(source, plugin, base=base, uv=uv, startup_allowed=startup_allowed) for source, plugin in wanted
     ]
-    made = _unless_failed(_have(ordered, base=base, layout=layout, report=report, judge=judge, wait=wait))
+    made = _unless_failed(_have(map(supply, ordered), base=base, layout=layout, report=report, judge=judge, wait=wait))
     return {
         plugin.name: (package, orders.entry(package, source, plugin))
         for (source, plugin), package in zip(wanted, made, strict=True)
     }
 
 
+def add_ordered(
+    ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, wait: float = DEFAULT_WAIT
+) -> list[Package]:
+    """Bring what was ordered into the store, in this order; errors as `add_all`."""
+    return _unless_failed(_have(ordered, base=base, layout=layout, report=report, judge=_none_refused, wait=wait))
+
+
 def _have(
-    ordered: Sequence[Order], *, base: Base, layout: Layout, report: Reporter, judge: Judge, wait: float
+    orders: Iterable[Order], *, base: Base, layout: Layout, report: Reporter, judge: Judge, wait: float
 ) -> list[Result]:
     """Have every package: recalled, or staged and published; an error in the place of one that cannot be had."""
+    ordered = tuple(orders)
     found: dict[str, Result] = {}
     _recall_into(found, ordered, base, layout)
     wanted = {order.digest: order for order in ordered if order.digest not in found}
@@ -210,7 +227,8 @@ def _stage(order: Order, folder: str, base: Base) -> Result:
 def _unless_failed(results: list[Result]) -> list[Package]:
     """Return the packages if there are no errors; those about missing files become one."""
     lacking = [error for error in results if isinstance(error, SourceError)]
-    errors = [error for error in results if isinstance(error, VpmError) and error not in lacking]
+    found = (error for error in results if isinstance(error, VpmError) and error not in lacking)
+    errors: list[VpmError] = list(dict.fromkeys(found))  # what ended several is told once
     if lacking:
         errors.insert(0, SourceError(tuple(pair for error in lacking for pair in error.missing), hint=lacking[0].hint))
     if len(errors) > 1:

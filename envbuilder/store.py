@@ -17,6 +17,7 @@ from envbuilder.tuples import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from typing import Any
 
     from envbuilder.base import Base
     from envbuilder.lock import LockedPackage
@@ -182,6 +183,23 @@ def publish(staged: str, package: Package, order: Order, layout: Layout) -> None
     record = sealed({"input": order.input, "key": package.key})
     fs.write_plain(join(layout.sources, f"{order.digest}.json"), dumps(record).encode())
     protocol.reached("package", "remembered")
+
+
+def ready(layout: Layout, key: str, base: Base) -> Package | None:
+    """Return the package of that key as `base` needs it, compiled and named; None where it is not here."""
+    package = get(layout, key)
+    if package:
+        _complete(package, base, layout)
+    return package
+
+
+def note_input(layout: Layout, made_from: dict[str, Any] | None, key: str) -> None:
+    """Remember which package an input gave, unless that is known; builds find it by that."""
+    if made_from is None:
+        return
+    path = join(layout.sources, f"{sha256_of(made_from)}.json")
+    if not lexists(path):
+        fs.write_plain(path, dumps(sealed({"input": made_from, "key": key})).encode())
 
 
 def _link_alias(key: str, layout: Layout) -> None:

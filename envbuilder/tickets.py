@@ -35,7 +35,7 @@ class _Ticket(NamedTuple):
 def new(path: str, *, is_shared: bool) -> str:
     """Name a new ticket of this process for the lock `path`."""
     mode = "s" if is_shared else "x"
-    return join(_folder(path), f"{mode}-{_world()}-{os.getpid()}-{_start(os.getpid())}-{os.urandom(6).hex()}")
+    return join(_folder(path), f"{mode}-{world()}-{os.getpid()}-{_start(os.getpid())}-{os.urandom(6).hex()}")
 
 
 def others(own: str) -> tuple[bool, list[str]]:
@@ -78,7 +78,7 @@ def _lives(ticket: _Ticket, now: float) -> bool:
 
     `now` is by the clock of the file system.
     """
-    if ticket.world == _world():
+    if ticket.world == world():
         return _start(ticket.pid) == ticket.start
     return now - _modified(ticket.path) < _LONGEST
 
@@ -90,7 +90,7 @@ def _modified(path: str) -> float:
         return 0.0  # taken back
 
 
-def _world() -> str:
+def world() -> str:
     """Name where process ids mean what they mean here: this start of this machine, and this container."""
     from envbuilder.digest import sha256_bytes
 

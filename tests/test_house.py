@@ -48,6 +48,8 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("tee", FILES): frozenset({"os.write"}),
     # A stub wheel is put together in memory; `fs` writes it.
     ("stubs", FILES): frozenset({"zipfile.ZipFile for writing"}),
+    # It spells a wheel block by block; `fs` writes it.
+    ("wheel", FILES): frozenset({".open", "zipfile.ZipFile for writing"}),
     # Inside the base there is no room of ours to ask: these read and export the pin, and answer on stdout.
     ("_hook", ENVIRONMENT): frozenset({"os.environ"}),
     ("_allow", ENVIRONMENT): frozenset({"os.environ"}),
@@ -79,6 +81,11 @@ ALLOWED: dict[tuple[str, str], frozenset[str] | None] = {
     ("_probe", TERMINAL): frozenset({"sys.stdin"}),
     ("_probe", PROCESSES): frozenset({"os.fork", "os.kill", "os.killpg"}),
     ("_probe", FILES): frozenset({"ctypes.CDLL", "os.open for writing", "os.write"}),
+    # Inside Ray's agent it has vpm-env fetch a set, and looks whether a worker would get it.
+    ("_ray_node", ENVIRONMENT): frozenset({"os.environ"}),
+    ("_ray_node", PROCESSES): frozenset(
+        {f"subprocess.{name}" for name in ("DEVNULL", "PIPE", "Popen", "TimeoutExpired")} | {"os.killpg"}
+    ),
     ("_watch", ENVIRONMENT): frozenset({"os.environ"}),
 }
 

@@ -50,7 +50,12 @@ def test_the_examples_show_every_key_and_install_nothing_until_they_are_filled_i
 @pytest.mark.parametrize("engine", ALL, ids=lambda engine: engine.name)
 def test_filled_in_examples_load(tmp_path: Path, engine: Engine) -> None:
     target = tmp_path / "plugins.yaml"
-    text = uncommented(init.render(engine)).replace("<url>", "https://git.example/a.git").replace("<path>", "./a")
+    text = (
+        uncommented(init.render(engine))
+        .replace("<url>", "https://git.example/a.git")
+        .replace("<path>", "./a")
+        .replace("<key>", f"a:{'A' * 43}=")
+    )
     for word in ("one", "two", "three"):
         text = text.replace("- name: <name>", f"- name: {word}", 1)
     target.write_text(text.replace("<package>", "demo").replace("<extra>", "fast").replace("<code>", "startup-code"))

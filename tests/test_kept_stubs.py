@@ -96,12 +96,12 @@ def test_gc_takes_what_a_base_had_before_and_spares_its_last(
         base_stubs(resolver.base, frozenset(), layout, str(tmp_path), resolver.report)
     paths = sorted(Path(layout.cache, "stubs").iterdir(), key=lambda path: path.stat().st_mtime)
     now = time.time()
-    assert belongings.outlived(layout, now) == []
+    assert list(belongings.outlived(layout, now)) == []
 
     os.utime(paths[0], (now - 3 * DAY, now - 3 * DAY))
     os.utime(paths[1], (now - 0.5 * DAY, now - 0.5 * DAY))
-    assert belongings.outlived(layout, now) == [str(paths[0])]
-    assert belongings.outlived(layout, now + 9 * DAY) == [str(paths[0]), str(paths[1])]
+    assert list(belongings.outlived(layout, now)) == [str(paths[0])]
+    assert list(belongings.outlived(layout, now + 9 * DAY)) == [str(paths[0]), str(paths[1])]
 
 
 @pytest.mark.parametrize("link", ["cache", "cache/stubs"])
@@ -116,7 +116,7 @@ def test_gc_takes_nothing_of_others(tmp_path: Path, link: str) -> None:
     place = Path(layout.home, link)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(tmp_path / "elsewhere")
-    assert belongings.outlived(layout, time.time()) == []
+    assert belongings.outlived(layout, time.time()) == {}
 
     place.unlink()
     (tmp_path / "elsewhere").rename(place)

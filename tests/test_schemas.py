@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 FOLDER = kit.ROOT / "docs" / "schemas"
 SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 VERBS = sorted(verb for verb, parser in parsers().items() if "--json" in parser.format_help())
-OTHERS = {"error", "gc-why", "hook-install", "hook-show", "hook-uninstall", "run-events"}
+OTHERS = {
+    "cache-channel",
+    "cache-keygen",
+    "error",
+    "gc-why",
+    "hook-install",
+    "hook-show",
+    "hook-uninstall",
+    "run-events",
+}
 """Schemas of what is no verb's only answer."""
 
 GROUP = "vllm.general_plugins"
@@ -31,11 +40,16 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("bisect", "--json", "sh", "-c", '! ls -d "$VIRTUAL_ENV"/lib/python*/site-packages/two* >/dev/null 2>&1'),
     ),
     "build": (("build",), ("build", "--dry-run", "--offline"), ("build", "--force", "--offline")),
+    "cache": (("cache", "ls", "{cache}", "--unsigned"),),
+    "cache-channel": (("cache", "channel", "{cache}", "prod", "--unsigned"),),
+    "cache-keygen": (("cache", "keygen", "one", "{cache}/one.key"),),
     "check": (("check", "--offline"),),
     "diff": (("diff",), ("diff", "1", "2"), ("diff", "2", "2")),
     "disable": (("disable", "two", "--dry-run"),),
     "doctor": (("doctor", "--offline"), ("doctor", "--list")),
     "enable": (("enable", "two", "--dry-run"),),
+    "export": (("export", "{cache}/set.vpm", "1", "--unsigned"),),
+    "follow": (("follow", "{cache}", "prod", "--unsigned"), ("follow", "{cache}", "prod", "--unsigned")),
     "gc": (("gc", "--dry-run"), ("gc", "--keep", "1", "--grace", "0s", "--dry-run")),
     "gc-why": (("gc", "--why", "2"), ("gc", "--why", "one")),
     "history": (("history",),),
@@ -43,12 +57,15 @@ CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "hook-install": (("hook", "install"),),
     "hook-show": (("hook", "show"),),
     "hook-uninstall": (("hook", "uninstall"), ("hook", "uninstall")),
+    "import": (("import", "{cache}/two.vpm", "--unsigned"),),
     "info": (("info",),),
     "keep": (("keep", "1"), ("keep", "1")),
     "list": (("list",),),
     "outdated": (("outdated",),),
     "path": (("path",), ("path", "1")),
     "plugins": (("plugins",),),
+    "pull": (("pull", "{cache}", "prod", "--unsigned"), ("pull", "{cache}", "prod", "--unsigned", "--no-generation")),
+    "push": (("push", "{cache}", "2", "--unsigned", "--channel", "prod"), ("push", "{cache}", "2", "--unsigned")),
     "remove": (("remove", "two", "--dry-run"),),
     "rollback": (("rollback",), ("rollback", "--to", "2", "--bad")),
     "show": (("show",), ("show", "1")),
@@ -85,6 +102,9 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> kit.VpmEnv:
         keys = f"find_links: {links}\nindex: {(folder / 'none').as_uri()}\non_switch: echo switched\n"
         vpm_env.config(f"{keys}plugins:\n{entries}")
         vpm_env("build", "--offline", check=True)
+    (folder / "cache").mkdir()
+    vpm_env("push", folder / "cache", "2", "--unsigned", "--channel", "prod", check=True)
+    vpm_env("export", folder / "cache" / "two.vpm", "2", "--unsigned", check=True)
     return vpm_env
 
 
@@ -133,7 +153,7 @@ def test_a_schema_is_one_and_leaves_nothing_open_or_unexplained(name: str) -> No
 @pytest.mark.parametrize("name", CALLS)
 def test_what_a_verb_prints_is_as_its_schema_says(stand: kit.VpmEnv, name: str) -> None:
     for words in CALLS[name]:
-        done = stand(*words, "--json")
+        done = stand(*(word.replace("{cache}", f"{stand.folder.parent}/cache") for word in words), "--json")
         assert done.exit in (0, 1), done.output
         problems = [error.message for error in Draft202012Validator(SCHEMAS[name]).iter_errors(done.json)]
         assert problems == [], done.output

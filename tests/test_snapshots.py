@@ -13,6 +13,7 @@ BOTH = "test_cli.test_what_is_said_in_a_pipe_is_said_on_a_terminal"
 DATA = "test_cli.test_data_are_the_same_on_a_terminal"
 EDITED = "test_verbs_edit.test_each_change_is_a_line"
 ONLY_LOOKS = "test_cli.test_the_other_verbs_that_only_look"
+SHARED = "test_fleet.test_what_is_said_in_a_pipe_and_on_a_terminal"
 SEEN = "test_see.test_a_terminal_of_80_columns_shows_the_same_in_colours_and_tables"
 TABLES = "test_cli.test_tables_and_the_rest_on_a_terminal_of_80_columns"
 
@@ -33,6 +34,7 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
         "test_cli.test_a_build_that_would_change_nothing_on_a_terminal",
         "test_cli.test_a_first_build_on_a_terminal",
     ),
+    "cache": (SHARED,),
     "check": (
         "test_check.test_a_line_for_each_base_and_exit_1_unless_all_fit",
         "test_check.test_on_a_terminal_of_80_columns",
@@ -42,9 +44,12 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
     "disable": (EDITED, "test_verbs_edit.test_on_a_terminal_a_change_is_a_line_too"),
     "doctor": ("test_doctor.test_all_is_well_in_a_pipe", "test_doctor.test_on_a_terminal_of_80_columns"),
     "enable": (EDITED, "test_verbs_edit.test_on_a_terminal_a_change_is_a_line_too"),
+    "export": (SHARED,),
+    "follow": (SHARED,),
     "gc": ("test_keep.test_gc_shows_what_goes_and_why", "test_keep.test_gc_on_a_terminal_of_80_columns"),
     "history": ("test_cli.test_history", TABLES),
     "hook": (BOTH,),
+    "import": (SHARED,),
     "info": ("test_see.test_info", SEEN),
     "init": (BOTH, "test_cli.test_the_first_config_is_told"),
     "keep": ("test_keep.test_keep_says_what_it_marks_and_gc_spares_it", BOTH),
@@ -53,6 +58,8 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
     "outdated": ("test_see.test_outdated", SEEN),
     "path": (ONLY_LOOKS, TABLES),
     "plugins": ("test_see.test_plugins", SEEN),
+    "pull": (SHARED,),
+    "push": (SHARED,),
     "remove": (EDITED, "test_verbs_edit.test_on_a_terminal_a_change_is_a_line_too"),
     "rollback": (BOTH,),
     "run": (BOTH,),
@@ -74,7 +81,9 @@ SNAPSHOTS: dict[str, tuple[str, ...]] = {
 }
 
 
-RUNNERS = frozenset({"call", "checked", "fed", "on_terminal", "piped", "record", "stand", "typed", "vpm_env"})
+RUNNERS = frozenset(
+    {"call", "checked", "fed", "fleet.builder", "node", "on_terminal", "piped", "record", "stand", "typed", "vpm_env"}
+)
 """What runs vpm-env in tests, with its words among what it is given."""
 
 

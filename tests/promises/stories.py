@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,23 @@ def _collected(world: World) -> None:
     world.must("gc")
 
 
+@_once
+def _pushed(world: World) -> None:
+    """Have a cache that names a set which is here no more."""
+    _one_set(world)
+    world.config(one="2.0", two="1.0")
+    world.must(*BUILD, "--no-switch")
+    (world.folder / "work" / "cache").mkdir(exist_ok=True)
+    world.must("push", "cache", "2", "--unsigned", "--channel", "prod")
+    world.must("gc")
+
+
+def _unpushed(world: World) -> None:
+    _pushed(world)
+    shutil.rmtree(world.folder / "work" / "cache")
+    (world.folder / "work" / "cache").mkdir()
+
+
 def _sources(world: World) -> None:
     """Ask for a plugin of a local folder and one of git, beside one of an index."""
     _one_set(world)
@@ -169,6 +187,8 @@ STORIES = (
     Story("build, automatic", ("build", "--auto"), _a_change, is_variant=True, short=100, long=5),
     Story("build --no-switch", (*BUILD, "--no-switch"), _a_change, is_variant=True, short=100, long=5),
     Story("switch to a collected set", ("switch", "2"), _collected, is_variant=True, short=100, long=2),
+    Story("pull", ("pull", "cache", "prod", "--unsigned"), _pushed, is_variant=True, short=100, long=2),
+    Story("push", ("push", "cache", "1", "--unsigned", "--channel", "next"), _unpushed, is_variant=True, short=60),
     Story("the first build", BUILD, _nothing, is_variant=True, short=150, long=3),
     Story("build of sources", BUILD, _sources, is_variant=True, short=150, long=3),
 )

@@ -1,0 +1,434 @@
+"""A real Ray cluster on one machine: each node in a network, a host name and a view of the files of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kit
+import pytest
+from kit.machine import NO_NETWORK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+LENDER = "VPM_ENV_RAY_BASE"
+"""Names a virtual environment that has `ray[default]`; it is only read."""
+NETWORK = "10.231.7"
+PORT = 6379
+CACHE_PORT = 8480
+PATIENCE = 180.0
+"""Seconds: a node starts in ten on an idle machine of two cores."""
+ENGINE = {"torch": "2.11.0", "transformers": "4.57.0", "numpy": "2.3.0"}
+"""What a vLLM 0.33 brings along, as metadata."""
+PLUGINS = '[{"class": "_vpm_env.ray.VpmEnv"}]'
+
+SERVER = """
+import http.server, os, sys, time
+folder, address, port, log, slow = sys.argv[1:]
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *words):
+        super().__init__(*words, directory=folder)
+
+    def do_GET(self):
+        with open(log, "a") as stream:
+            stream.write(f"{self.client_address[0]} {self.path}\\n")
+        super().do_GET()
+
+    def copyfile(self, source, target):
+        while self.path.endswith(".zst") and os.path.exists(slow):
+            target.write(source.read(16))
+            target.flush()
+            time.sleep(0.1)
+        super().copyfile(source, target)
+
+    def log_message(self, *words):
+        pass
+
+http.server.ThreadingHTTPServer((address, int(port)), Handler).serve_forever()
+"""
+"""A web server over a cache that notes who gets what, and has hardly any bandwidth while there is a file `slow`."""
+
+PRELUDE = """
+import json, os, sys
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from _vpm_env import ray as vpm
+
+def tell(**told):
+    print("TOLD " + json.dumps(told), flush=True)
+
+def wait():
+    input()
+
+def init(field=None, **others):
+    env = {**others, **({} if field is None else {"vpm_env": field})}
+    ray.init(log_to_driver=False, runtime_env=env)
+
+def told():
+    import marker
+    return {**vpm.told(), "version": marker.VERSION, "file": marker.__file__, "by": os.environ.get("VPM_ENV_PIN_BY")}
+
+@ray.remote(num_cpus=0)
+def ask():
+    return told()
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def ask(self):
+        return told()
+
+    def nested(self):
+        return ray.get(ask.remote())
+
+    def grandchild(self):
+        self.child = Actor.options(runtime_env={"env_vars": {"A": "1"}}).remote()
+        return ray.get(self.child.ask.remote())
+
+    def pid(self):
+        return os.getpid()
+
+def alive():
+    return [node for node in ray.nodes() if node["Alive"]]
+
+def on(node, **others):
+    here = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+    return Actor.options(scheduling_strategy=here, **others).remote()
+
+def error_of(make):
+    try:
+        make()
+    except Exception as error:
+        return type(error).__name__ + ": " + str(error)
+    return ""
+"""
+
+
+@dataclass
+class Node:
+    """One node: `process` is its `ray start`, and all that this starts lives in its network."""
+
+    number: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"vpmray{self.number}"
+
+    @property
+    def address(self) -> str:
+        return f"{NETWORK}.{self.number + 10}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "ray.log"
+
+    def pids(self) -> list[int]:
+        """Name the processes that live in this node's network: nobody else does."""
+        told = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True, check=False)
+        return [int(line) for line in told.stdout.split()]
+
+    def named(self, word: str) -> list[int]:
+        """Name those whose command line has this word."""
+        found = []
+        for pid in self.pids():
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            found += [pid] if word in line else []
+        return found
+
+    def inside(self, *words: str | Path) -> list[str]:
+        """Return a command that runs where this node's processes do."""
+        assert self.process is not None
+        return ["nsenter", "-t", str(self.process.pid), "-m", "-n", "-u", "--", *map(str, words)]
+
+    def end(self) -> None:
+        """End all of it at once, as a power cut would."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self.process is not None:
+            self.process.wait()
+        wait_for(f"the end of {self.name}", lambda: not self.pids())
+
+
+@dataclass
+class Driver:
+    """A job's driver that runs: it tells something, and waits until it may go on."""
+
+    process: subprocess.Popen[str]
+    errors: Path
+
+    def told(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("TOLD "):
+                return dict(json.loads(line[5:]))
+        raise AssertionError(self.errors.read_text()[-5000:])
+
+    def go(self) -> dict[str, Any]:
+        """Let it go on, and return what it tells next."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.told()
+
+
+@dataclass
+class Cluster:
+    """Nodes, the cache that they pull from, and a machine that builds."""
+
+    folder: Path
+    temporary: Path
+    base: kit.Base
+    builder: kit.VpmEnv
+    index: kit.Index
+    env: dict[str, str] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def home(self) -> Path:
+        """Return the home that the hook names; each node sees its own there."""
+        return self.folder / "home"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
+    def url(self) -> str:
+        return f"http://{NETWORK}.1:{CACHE_PORT}"
+
+    @property
+    def gets(self) -> list[list[str]]:
+        """Return who got which package: address and path."""
+        path = self.folder / "gets"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [line.split() for line in lines if line.endswith(".zst")]
+
+    def forget_gets(self) -> None:
+        (self.folder / "gets").unlink(missing_ok=True)
+
+    def be_slow(self, slow: bool = True) -> None:
+        (self.folder / "slow").touch() if slow else (self.folder / "slow").unlink(missing_ok=True)
+
+    def publish(self, version: str, *, channel: str = "prod", size: int = 0) -> str:
+        """Build a set with this version of the plugin, push it, and let a channel name it; return its digest."""
+        files = {"marker/__init__.py": f"VERSION = {version!r}\n\ndef register(): pass\n"}
+        if size:
+            files["marker/ballast.bin"] = os.urandom(size // 2).hex()
+        points = {"vllm.general_plugins": {"marker": "marker:register"}}
+        kit.wheel(self.index.folder, "marker", version, files=files, entry_points=points)
+        plugin = f"  - {{name: marker, source: pypi, package: marker, version: '{version}'}}\n"
+        return self.push(f"index: {self.index.url}\nplugins:\n{plugin}", channel=channel)
+
+    def push(self, config: str, *, channel: str = "prod", network: bool = False) -> str:
+        """Build what a config asks for, push it, and let a channel name it; return its digest."""
+        self.builder.config(config)
+        real = {**dict.fromkeys(NO_NETWORK), **kit.network_settings()} if network else {}
+        self.builder("build", env=real, check=True)
+        words = ("--key", self.folder / "key", "--channel", channel, "--json")
+        return str(self.builder("push", self.cache, *words, check=True).json["digest"])
+
+    def serve(self) -> None:
+        """Start the web server over the cache."""
+        files = (self.cache, f"{NETWORK}.1", str(CACHE_PORT), self.folder / "gets", self.folder / "slow")
+        self.server = subprocess.Popen([sys.executable, "-c", SERVER, *map(str, files)])
+
+    def stop_serving(self) -> None:
+        """Kill the web server."""
+        if self.server is not None:
+            self.server.kill()
+            self.server.wait()
+            self.server = None
+
+    def start(self, node: Node) -> None:
+        """Start a node and wait until the cluster has it."""
+        own = "; ".join(
+            (
+                f"hostname {node.name}",
+                f"mount --bind {node.folder / 'home'} {self.home}",
+                f"mount --bind {node.folder / 'tmp'} {self.temporary}",
+                'exec "$@"',
+            )
+        )
+        # Nothing of it is to be taken for this Python's, and the cluster's own words are not logged to the terminal.
+        with node.log.open("wb") as log:
+            node.process = subprocess.Popen(
+                ["ip", "netns", "exec", node.name, "unshare", "--uts", "sh", "-ec", own, "sh", *self._ray(node)],
+                env=self.env,
+                cwd=node.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(f"{node.name}", lambda: self._is_started(node))
+
+    def _ray(self, node: Node) -> list[str]:
+        head = f"{self.nodes[0].address}:{PORT}"
+        role = (
+            ["--head", f"--port={PORT}", f"--temp-dir={self.temporary}"]
+            if node is self.nodes[0]
+            else [f"--address={head}"]
+        )
+        options = ("--num-cpus=4", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
+        ray = [str(self.base.python), "-m", "ray.scripts.scripts", "start", *role]
+        no_page = ["--include-dashboard=false"] if node is self.nodes[0] else []
+        return [*ray, *no_page, f"--node-ip-address={node.address}", *options]
+
+    def _is_started(self, node: Node) -> bool:
+        assert node.process is not None
+        said = node.log.read_text(errors="replace")
+        assert node.process.poll() is None, said
+        return "Ray runtime started" in said
+
+    @contextmanager
+    def driver(self, code: str, *, env: Mapping[str, str] | None = None, node: int = 0) -> Iterator[Driver]:
+        """Run a driver beside a node; it is ended with the context."""
+        place = self.nodes[node]
+        errors = self.folder / f"driver-{time.monotonic_ns()}.log"
+        address = f"{self.nodes[0].address}:{PORT}"
+        with errors.open("wb") as log:
+            process = subprocess.Popen(
+                place.inside(self.base.python, "-c", PRELUDE + code),
+                env={**self.env, "RAY_ADDRESS": address, "RAY_RUNTIME_ENV_HOOK": "_vpm_env.ray.resolve", **(env or {})},
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        with process:
+            try:
+                yield Driver(process, errors)
+            finally:
+                process.kill()
+
+    def drive(self, code: str, *, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Run a driver to its first word."""
+        with self.driver(code, env=env) as driver:
+            return driver.told()
+
+    def vpm_env(self, node: Node, *words: str) -> dict[str, Any]:
+        """Run vpm-env on a node, and return the JSON that it printed."""
+        command = node.inside(*self.builder.command, *words, "--json", "--base", self.base.python, "--home", self.home)
+        done = subprocess.run(command, env=self.env, cwd="/", capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def sets(self, node: Node) -> set[str]:
+        """Name the sets that a node has."""
+        return {path.parent.name for path in (node.folder / "home").glob("overlays/*/*/overlay.json")}
+
+
+def wait_for(what: str, reached: Callable[[], Any]) -> Any:
+    """Wait until `reached` tells something, and return that."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := reached()):
+        assert time.monotonic() < deadline, f"no {what} after {PATIENCE:g} s"
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def cluster(folder: Path, uv_cache: Path, *, count: int = 4) -> Iterator[Cluster]:
+    """Start a cluster with a hook in its base, one node after another; skip where there is no Ray, or no root."""
+    lender = _lender()
+    with ExitStack() as stack:
+        temporary = Path(tempfile.mkdtemp(prefix="vr", dir="/tmp"))  # sockets lie in it: a path of 107 characters
+        stack.callback(shutil.rmtree, temporary, ignore_errors=True)
+        index = stack.enter_context(kit.index(folder / "index"))
+        made = _prepared(folder, temporary, lender, uv_cache, index)
+        made.nodes = [Node(number, folder / f"node{number}") for number in range(count)]
+        stack.enter_context(_networks(made.nodes))
+        stack.callback(made.stop_serving)
+        made.serve()
+        for node in made.nodes:
+            for name in ("home", "tmp"):
+                (node.folder / name).mkdir(parents=True)
+            stack.callback(node.end)
+            made.start(node)
+        yield made
+
+
+def _lender() -> Path:
+    """Return the site directory of Ray."""
+    prefix = Path(kit.MACHINE.get(LENDER) or "/nonexistent")
+    found = sorted(prefix.glob("lib/python3.*/site-packages/ray"))
+    if not found:
+        pytest.skip(f"{LENDER} names no virtual environment with `ray[default]`")
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("nodes with a network of their own need root and `ip`")
+    return found[0].parent
+
+
+def _prepared(folder: Path, temporary: Path, lender: Path, uv_cache: Path, index: kit.Index) -> Cluster:
+    """Make a base that has Ray and a tiny engine, with the hook, and a home that builds and signs."""
+    base = kit.base(folder / "base", python=lender.parents[2] / "bin" / "python")
+    (base.purelib / "ray.pth").write_text(f"{lender}\n")
+    kit.fake_vllm(base)
+    for name, version in ENGINE.items():
+        if not list(lender.glob(f"{name}-*.dist-info")):
+            kit.dist_info(base, name, version)
+    for name in ("work", "home", "builder", "user", "cache"):
+        (folder / name).mkdir()
+    env = kit.clean_environment(folder / "user") | {"UV_CACHE_DIR": str(uv_cache)}
+    builder = kit.VpmEnv(home=folder / "builder", folder=folder / "work", env=dict(env)).use(base)
+    builder.env["VPM_ENV_HOME"] = str(folder / "builder")
+    public = builder("cache", "keygen", "test", folder / "key", "--json", check=True).json["public"]
+    made = Cluster(folder, temporary, base, builder, index)
+    builder("hook", "install", "--home", made.home, check=True)
+    made.env = env | {
+        "PATH": f"{base.scripts}:{env['PATH']}",
+        "NO_PROXY": "*",
+        "RAY_RUNTIME_ENV_PLUGINS": PLUGINS,
+        "RAY_raylet_start_wait_time_s": "120",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "BAD_RUNTIME_ENV_CACHE_TTL_SECONDS": "1",
+        "VPM_ENV_CACHES": made.url,
+        "VPM_ENV_TRUSTED_KEYS": public,
+    }
+    return made
+
+
+@contextmanager
+def _networks(nodes: list[Node]) -> Iterator[None]:
+    """Give each node a network of its own, on one bridge."""
+    with ExitStack() as stack:
+        _ip("link", "add", "vpmray", "type", "bridge")
+        stack.callback(_ip, "link", "del", "vpmray")
+        _ip("addr", "add", f"{NETWORK}.1/24", "dev", "vpmray")
+        _ip("link", "set", "vpmray", "up")
+        for node in nodes:
+            _ip("netns", "add", node.name)
+            stack.callback(_ip, "netns", "del", node.name)
+            _ip("link", "add", node.name, "type", "veth", "peer", "name", "eth0", "netns", node.name)
+            _ip("link", "set", node.name, "master", "vpmray", "up")
+            inside = ("-n", node.name)
+            _ip(*inside, "addr", "add", f"{node.address}/24", "dev", "eth0")
+            _ip(*inside, "link", "set", "lo", "up")
+            _ip(*inside, "link", "set", "eth0", "up")
+            _ip(*inside, "route", "add", "default", "via", f"{NETWORK}.1")
+        yield
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=60)
