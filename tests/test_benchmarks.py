@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+import kit
 import pytest
 
 if TYPE_CHECKING:
@@ -262,3 +263,23 @@ def test_a_row_that_fails_or_cannot_be_had_takes_no_other_with_it(
     assert ends == ["-growth.svg", ".json", ".md", ".svg"]
     assert not list(tmp_path.glob("vpm-env-benchmark-*"))
     assert "measuring broken" in capsys.readouterr().err
+
+
+def test_what_a_run_wrote_is_what_the_page_shows(
+    table: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(kit.ROOT / "docs"))
+    import make_speed
+
+    rows = [row(limit=0.6, floor="a floor", least=0.4, above=1.25, detail={"ms": [1, 2]}), row(name="another")]
+    found = table.Found(rows=rows, skipped={"third": "no Nix here"}, failed={})
+    (tmp_path / "run.json").write_text(json.dumps(table.record(found, "a machine", "2026-01-31T00:00:00+00:00")))
+    (tmp_path / "speed.md").write_text(f"before\n{make_speed.BEGIN}\nold\n{make_speed.END}\nafter\n")
+    monkeypatch.setattr(make_speed, "DOCS", tmp_path)
+
+    make_speed.main(str(tmp_path / "run.json"))
+
+    measured = table.table(found, "2026-01-31: a machine")
+    page = (tmp_path / "speed.md").read_text()
+    assert page == f"before\n{make_speed.BEGIN}\n{measured}{make_speed.END}\nafter\n"
+    assert all(ET.parse(tmp_path / name).getroot().tag == f"{SVG}svg" for name in ("speed.svg", "growth.svg"))
