@@ -34,6 +34,7 @@ SCHEMA = {
                 "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
                 "channel": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
                 "cache": {"type": "string", "pattern": "^[^-]"},
+                "job": {"type": "string"},
             },
             "anyOf": [{"required": ["digest"]}, {"required": ["channel"]}],
         },
@@ -72,17 +73,23 @@ def runtime_env(what: str = "", *, cache: str = "", **others: Any) -> dict[str, 
     if not what:
         raise RuntimeError(f"this process has no plugin set to give to its workers: {own['reason']}")
     field = {"digest" if _node().is_digest(what) else "channel": what, **({"cache": cache} if cache else {})}
-    return dict(resolve({**others, FIELD: field}))
+    return _resolved({**others, FIELD: field})
 
 
 def resolve(runtime_env: Any) -> Any:
     """Put a digest in the place of a channel: Ray calls this, by RAY_RUNTIME_ENV_HOOK, in a job's driver.
 
     Not on a node: its agent knows a job by the text of what it asks for, and would give a new one the set of an older
-    one that asked for the same channel, where another node would not.
+    one that asked for the same channel, where another node would not. By the text it also remembers, for ten minutes,
+    what failed: so each job has a text of its own.
     """
     if not runtime_env or runtime_env.get(FIELD) is None:
         return runtime_env
+    found = _resolved(runtime_env)
+    return {**found, FIELD: {"job": os.urandom(4).hex(), **found[FIELD]}}
+
+
+def _resolved(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     node = _node()
     asked = node.require_possible(runtime_env)
     if not asked.digest:

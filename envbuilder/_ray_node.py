@@ -62,6 +62,7 @@ class Asked(NamedTuple):
     digest: str = ""
     channel: str = ""
     cache: str = ""
+    job: str = ""  # makes one job's words differ from another's
 
 
 def parse(field: object) -> Asked:
@@ -71,7 +72,7 @@ def parse(field: object) -> Asked:
     if not isinstance(field, dict) or not field.keys() <= set(Asked._fields):
         raise ValueError(f"`{FIELD}` is a channel, a digest, or an object of `digest`, `channel` and `cache`")
     if not all(isinstance(value, str) for value in field.values()):
-        raise ValueError(f"`{FIELD}`: `digest`, `channel` and `cache` are texts")
+        raise ValueError(f"`{FIELD}`: what its object has are texts")
     asked = Asked(**field)
     if not is_digest(asked.digest) and (asked.digest or not asked.channel):
         raise ValueError(f"`{FIELD}` names no set: it takes a digest of 64 hex digits, or a channel")

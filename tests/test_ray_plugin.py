@@ -338,7 +338,7 @@ REFUSED = {
     "nothing": (None, "is a channel, a digest, or an object"),
     "an unknown name": ({"digets": DIGEST}, "is a channel, a digest, or an object"),
     "a short digest": ({"digest": DIGEST[:12]}, "64 hex digits"),
-    "a number for a digest": ({"digest": 7}, "are texts"),
+    "a number for a digest": ({"digest": 7}, "what its object has are texts"),
     "an option for a channel": ("--force", "is no name of a channel"),
     "a capital in a channel": ("Prod", "is no name of a channel"),
     "a path for a channel": ("../prod", "is no name of a channel"),
@@ -374,15 +374,18 @@ def test_the_driver_puts_a_digest_in_the_place_of_a_channel(place: Place) -> Non
 tell(
     named=ray.resolve({{"vpm_env": "prod", "env_vars": {{"A": "1"}}}}),
     whole=ray.runtime_env("prod", cache="file:///c", env_vars={{}}),
-    known=ray.resolve({{"vpm_env": {DIGEST!r}}}),
+    known=[ray.resolve({{"vpm_env": {DIGEST!r}}}) for _ in range(2)],
     none=[ray.resolve(None), ray.resolve({{}}), ray.resolve({{"pip": ["rich"]}})],
 )
 """
     told = place.agent(code, env={"VPM_ENV_CACHES": "file:///n"})
 
-    assert told["named"] == {"vpm_env": {"digest": DIGEST, "channel": "prod"}, "env_vars": {"A": "1"}}
+    named = {"digest": DIGEST, "channel": "prod", "job": told["named"]["vpm_env"]["job"]}
+    assert told["named"] == {"vpm_env": named, "env_vars": {"A": "1"}}
     assert told["whole"] == {"vpm_env": {"digest": DIGEST, "channel": "prod", "cache": "file:///c"}, "env_vars": {}}
-    assert told["known"] == {"vpm_env": {"digest": DIGEST}}
+    assert [known["vpm_env"]["digest"] for known in told["known"]] == [DIGEST] * 2
+    # By what a job says, an agent would remember for it what failed in another one.
+    assert len({known["vpm_env"]["job"] for known in told["known"]}) == 2
     assert told["none"] == [None, {}, {"pip": ["rich"]}]
     assert place.calls == [["cache", "channel", url, "prod", *place.scope] for url in ("file:///n", "file:///c")]
 
@@ -394,7 +397,7 @@ def test_a_driver_may_give_its_own_set(place: Place) -> None:
     bare = place.agent(code, env={"VPM_ENV_DISABLE": "1"})
 
     assert told["env"] == {"vpm_env": {"digest": place.digest}}
-    assert told["shared"] == [told["env"], {"vpm_env": {"digest": DIGEST}}]
+    assert [shared["vpm_env"]["digest"] for shared in told["shared"]] == [place.digest, DIGEST]
     assert bare["shared"] == [None, {"pip": ["rich"]}]
     assert told["told"]["worker"].startswith(f"node {os.uname().nodename}, pid ")
     assert bare["failed"] == (

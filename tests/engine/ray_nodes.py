@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -251,6 +252,14 @@ class Cluster:
         """Start the web server over the cache."""
         files = (self.cache, f"{NETWORK}.1", str(CACHE_PORT), self.folder / "gets", self.folder / "slow")
         self.server = subprocess.Popen([sys.executable, "-c", SERVER, *map(str, files)])
+        wait_for("web server", self._is_served)
+
+    def _is_served(self) -> bool:
+        try:
+            with socket.create_connection((f"{NETWORK}.1", CACHE_PORT), timeout=1):
+                return True
+        except OSError:
+            return False
 
     def stop_serving(self) -> None:
         """Kill the web server."""
@@ -402,7 +411,6 @@ def _prepared(folder: Path, temporary: Path, lender: Path, uv_cache: Path, index
         "RAY_RUNTIME_ENV_PLUGINS": PLUGINS,
         "RAY_raylet_start_wait_time_s": "120",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "BAD_RUNTIME_ENV_CACHE_TTL_SECONDS": "1",
         "VPM_ENV_CACHES": made.url,
         "VPM_ENV_TRUSTED_KEYS": public,
     }
