@@ -111,24 +111,30 @@ def _follow(call: Call) -> int:
 
 
 def _keep_looking(call: Call, found: Scope, depot: Depot, name: str) -> int:
-    """Look at a channel again and again until somebody ends this; what fails is told, and tried again."""
-    from envbuilder.errors import VpmError
+    """Look at a channel again and again until somebody ends this."""
     from envbuilder.signals import Signals, StoppedError
-    from envbuilder.space import refusal
 
     with Signals() as signals:
         try:
             with signals.without_server():
                 while True:
-                    try:
-                        _look(call, found, depot, name, only_moves=True)
-                    except VpmError as error:
-                        call.console.error(error)
-                    except OSError as error:
-                        call.console.error(refusal(error))
+                    _look_or_tell(call, found, depot, name)
                     signals.sleep(call.arguments.every)
         except StoppedError:
             return 0
+
+
+def _look_or_tell(call: Call, found: Scope, depot: Depot, name: str) -> None:
+    """Look at a channel; what fails is told, for it is tried again."""
+    from envbuilder.errors import VpmError
+    from envbuilder.space import refusal
+
+    try:
+        _look(call, found, depot, name, only_moves=True)
+    except VpmError as error:
+        call.console.error(error)
+    except OSError as error:
+        call.console.error(refusal(error))
 
 
 def _look(call: Call, found: Scope, depot: Depot, name: str, *, only_moves: bool = False) -> None:
