@@ -295,7 +295,8 @@ def _trust(call: Call, own: SecretKey | None = None) -> Trust:
     given = [*(call.arguments.trusted_key or ()), *([str(own.public)] if own else [])]
     file = scope(call.options, call.env).config_file
     config = read(file, env=call.env) if file else None
-    return trust(config, call.env, given, unsigned=call.arguments.unsigned)
+    # Who signs puts his name to nothing that nobody has signed: that is packed anew.
+    return trust(config, call.env, given, unsigned=call.arguments.unsigned and own is None)
 
 
 def _signer(option: str | None, env: Environment, *, unsigned: bool) -> SecretKey | None:

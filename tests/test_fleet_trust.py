@@ -201,6 +201,17 @@ def test_what_nobody_signed_makes_way_for_what_somebody_signs(fleet: Fleet, node
     assert said(node, "one", "two") == ["one", "two"]
 
 
+def test_who_signs_puts_his_name_to_nothing_that_nobody_signed(fleet: Fleet, own_cache: Path) -> None:
+    path = own_cache / "overlays" / f"{fleet.digests[0]}.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "config": f"# not ours\n{document['config']}", "signatures": []}))
+
+    fleet.builder("push", own_cache, "1", "--key", fleet.key, "--unsigned", check=True)
+
+    pushed = json.loads(path.read_text())
+    assert (pushed["config"], pushed["signatures"] != []) == (document["config"], True)
+
+
 def test_an_export_takes_the_place_of_an_export_only(fleet: Fleet, tmp_path: Path) -> None:
     key = tmp_path / "a.key"
     fleet.builder("cache", "keygen", "a", key, check=True)
