@@ -1,21 +1,20 @@
-"""Rows of a fleet: what a pull takes and what moves, how fast all go back, and with `crowd_rows` the index of them."""
+"""Rows of a fleet: pulls, what moves, how fast all go back; with `crowd_rows` and `ray_rows` the index of them."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import crowd_rows
+import ray_rows
 from fleet_rig import CHANNEL, Fleet, fleet_of, said, serving
-from measure import Command, Turns, spread
+from measure import Turns, spread
 from rig import names, publish, synthetic
 from table import Row
+from unpacking import LITERAL, packages, unpacked
 
 from envbuilder.bucket import open_bucket
 from envbuilder.channels import move_back
@@ -23,17 +22,15 @@ from envbuilder.depot import Depot, Trust
 from envbuilder.keys import parse_public, read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from measure import Command
     from rows import Rows
 
 FILES, PACKAGES = 5000, 10
 PULL = "vpm-env pull"
-LITERAL = "zstd -d, tar x, `_compile.py`"
 AT_ONCE = "the same, a package at a time in four processes"
-
-_COMPILE = Path(sys.modules[open_bucket.__module__].__file__ or "").with_name("_compile.py")
-_EACH = 'mkdir -p "$2/$0" && zstd -dcq "$1/$0.tar.zst" | tar x -C "$2/$0" && exec "$3" -I -S -B -W ignore "$4" "$2/$0"'
 
 
 def pulling(folder: Path, runs: int) -> Iterator[Row]:
@@ -42,7 +39,8 @@ def pulling(folder: Path, runs: int) -> Iterator[Row]:
         publish(index, names(PACKAGES), files=FILES // PACKAGES)
         fleet = fleet_of(rig, index)
         digest = fleet.push(*names(PACKAGES))
-        literal, at_once = _unpacked(fleet, folder / "whole"), _unpacked(fleet, folder / "each", packages=True)
+        literal = _unpacked(fleet, folder / "whole", {"all": packages(rig.home / "store")})
+        at_once = _unpacked(fleet, folder / "each", {name: [name] for name in packages(rig.home / "store")})
         with serving(fleet.cache, folder / "log") as web:
             for name, home, keeps in (("pull", fleet.node("warm"), True), ("first pull", fleet.node("cold"), False)):
                 pull = rig.vpm_env("pull", web.url(), digest, prepare=_anew(fleet, home, keeps=keeps), home=home)
@@ -69,28 +67,9 @@ def _anew(fleet: Fleet, home: Path, *, keeps: bool) -> Callable[[], None]:
     return prepare
 
 
-def _unpacked(fleet: Fleet, folder: Path, *, packages: bool = False) -> Command:
-    """Return the unpacking and compiling of all files of the store: as one archive, or an archive a package."""
-    folder.mkdir()
-    found = sorted(path for path in (fleet.rig.home / "store").iterdir() if (path / "lib").is_dir())
-    wanted = {path.name: [path.name] for path in found} if packages else {"all": [path.name for path in found]}
-    for name, parts in wanted.items():
-        script = 'cd "$1" && shift && tar c --exclude __pycache__ "$@" | zstd -q -10 > "$0"'
-        store = fleet.rig.home / "store"
-        subprocess.run(["/bin/sh", "-c", script, str(folder / f"{name}.tar.zst"), str(store), *parts], check=True)
-    out = folder / "out"
-
-    def prepare() -> None:
-        shutil.rmtree(out, ignore_errors=True)
-        os.sync()
-
-    each = ["/bin/sh", "-c", _EACH]
-    arguments = [str(folder), str(out), str(fleet.rig.base.python), str(_COMPILE)]
-    words = ["xargs", "-P", "4", "-I", "{}", *each, "{}", *arguments]
-    listed = folder / "names"
-    listed.write_text("\n".join(wanted) + "\n")
-    script = f'exec "$@" < "{listed}"'
-    return Command(words=["/bin/sh", "-c", script, "sh", *words], env=fleet.rig.env, cwd=folder, prepare=prepare)
+def _unpacked(fleet: Fleet, folder: Path, archives: Mapping[str, Sequence[str]]) -> Command:
+    rig = fleet.rig
+    return unpacked(rig.home / "store", archives, folder, python=rig.base.python, env=rig.env)
 
 
 def moving(folder: Path, runs: int) -> Iterator[Row]:
@@ -167,4 +146,5 @@ ROWS: dict[str, Rows] = {
     "pushes": crowd_rows.pushes,
     "looks": crowd_rows.looks,
     "fleet-rollback": going_back,
+    "ray": ray_rows.on_ray,
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from envbuilder import bytecode, commit, fs, overlay, scope, store, unpack
 from envbuilder import profile as profiles
 from envbuilder.digest import sha256_file, spelled
-from envbuilder.orders import Order
+from envbuilder.order import Order
 from envbuilder.paths import Layout
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, TypeVar
 
-from envbuilder import answering, flocks, fs, overlay, protocol, sourcing, space, stocking, store
+from envbuilder import flocks, fs, overlay, protocol, space, stocking, store
 from envbuilder.blame import droppable
 from envbuilder.caching import supplying
 from envbuilder.checks import accepts, audited, is_probed, judging, probed
@@ -77,6 +77,8 @@ def without_failing(job: Job, attempt: Callable[[dict[str, str]], Made]) -> Made
 
 def answered(job: Job, left_out: dict[str, str]) -> tuple[Lock, Built]:
     """Build the sources and find out which packages the set has; nothing of an index is fetched."""
+    from envbuilder import answering, sourcing  # a set that is linked as it came asks nobody
+
     plugins = tuple(plugin for plugin in job.config.enabled if plugin.name not in left_out)
     with fs.staging(job.layout.tmp) as scratch:
         try:
@@ -89,6 +91,8 @@ def answered(job: Job, left_out: dict[str, str]) -> tuple[Lock, Built]:
 
 def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], scratch: str) -> VpmError:
     """Find out what is wrong with the plugins of indexes too: all that cannot be had is told at once."""
+    from envbuilder import answering
+
     rest = tuple(plugin for plugin in plugins if isinstance(plugin.source, PyPI))
     try:
         answering.resolved(job, rest, {}, scratch)
@@ -99,6 +103,8 @@ def _with_the_rest(error: SourceError, job: Job, plugins: tuple[Plugin, ...], sc
 
 def fill(job: Job, lock: Lock, built: Built) -> dict[str, Package]:
     """Bring every package of the lock into the store."""
+    from envbuilder import sourcing  # the same
+
     packages = {locked.name: package for package, locked in built.values()}
     wanted = tuple(locked for locked in lock.packages if locked.name not in packages)
     packages |= sourcing.have_locked(job, [each for each in wanted if not sourcing.is_of_server(each)], lock)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from envbuilder.config import Config
     from envbuilder.job import Job
     from envbuilder.keys import PublicKey
-    from envbuilder.orders import Order
+    from envbuilder.order import Order
     from envbuilder.paths import Environment
 
 VARIABLE, TRUSTED = "VPM_ENV_CACHES", "VPM_ENV_TRUSTED_KEYS"

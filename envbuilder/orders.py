@@ -1,52 +1,22 @@
-"""What has to be done for one package: its input's digest, and the steps that stage it; nothing is done here yet.
-
-Goals of an input: everything that can change the package is in it, and nothing that differs between two homes.
-"""
+"""What has to be done for a package of a lock or of a source: the steps that stage it; nothing is done here yet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import build, declaration, editable, entrance, fs, gate, inputs, unpack
-from envbuilder.digest import sha256_of
 from envbuilder.errors import PackageError
 from envbuilder.lock import LockedPackage, package_record
+from envbuilder.order import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from envbuilder.base import Base
     from envbuilder.config import Plugin
     from envbuilder.package import Package
     from envbuilder.sources import Source
     from envbuilder.uv import Uv
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """One package to have; `stage(target, scratch)` makes its tree in `target`, `label` names it to a reader.
-
-    `plugin` is the config's entry that asked for it, "" for a dependency. `name` and `version` are those that it must
-    have, "" where that is not known before it is made.
-    """
-
-    label: str
-    plugin: str
-    input: dict[str, Any]
-    stage: Callable[[str, str], Package]
-    name: str = ""
-    version: str = ""
-
-    def means(self, name: str, version: str) -> bool:
-        """Tell whether a package of this name and version may be the one."""
-        return (self.name, self.version) in ((name, version), ("", ""))
-
-    @property
-    def digest(self) -> str:
-        """Name the input: 64 hex digits."""
-        return sha256_of(self.input)
 
 
 def of_locked(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.config import Plugin
     from envbuilder.lock import LockedPackage
-    from envbuilder.orders import Order
+    from envbuilder.order import Order
     from envbuilder.paths import Layout
     from envbuilder.report import Reporter
     from envbuilder.sources import Source

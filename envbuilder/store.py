@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from envbuilder.base import Base
     from envbuilder.lock import LockedPackage
-    from envbuilder.orders import Order
+    from envbuilder.order import Order
 
 MANIFEST = "package.json"
 FILES = "files.json"

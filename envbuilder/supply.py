@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from envbuilder import entrance, flocks, fs, parcel
 from envbuilder.digest import sha256_of
 from envbuilder.errors import CacheError, PackageError
-from envbuilder.orders import Order
+from envbuilder.order import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
