@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from contextlib import contextmanager
@@ -108,11 +107,7 @@ class Job:
         They import the modules before they answer; when all have, they are ended.
         """
         order = {"env": env, "named": named, "modules": list(modules), "each": each, "width": width}
-        stdin = self.driver.process.stdin
-        assert stdin is not None
-        stdin.write(json.dumps(order) + "\n")
-        stdin.flush()
-        answers, ended = self.driver.told()["answers"], time.perf_counter()
+        answers, ended = self.driver.go(order)["answers"], time.perf_counter()
         ray_nodes.wait_for("end of the actors", lambda: not self._is_any_left())
         return Crowd([(node, seconds, digest) for node, seconds, digest in answers], ended)
 

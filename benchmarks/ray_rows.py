@@ -92,7 +92,7 @@ class Sets:
         return self.cluster.push(f"index: {self.cluster.index.url}\nplugins:\n{''.join(entries)}"), asked
 
     def field(self, name: str) -> dict[str, Any]:
-        """Return Ray's own field for a set that nobody has had: its wheels lie on the node's disk, no index is asked."""
+        """Return Ray's own field for a set that nobody has had; its wheels lie on the node's own disk."""
         options = [*_OPTIONS[name], "--no-index", "--find-links", str(self.cluster.index.folder)]
         packages = [f"{package}=={version}" for package, version in self.publish().items()]
         return {name: {"packages": packages, f"{'uv_' if name == 'uv' else ''}pip_install_options": options}}

@@ -1,7 +1,7 @@
 """Put a run of the benchmarks into its page: `python docs/make_speed.py RESULTS.json [fleet]`.
 
-That is `docs/speed.md` with its charts, or for a run of `benchmarks/fleet.py` `docs/fleet-speed.md`, which has none. A page
-says when and where it was; what stands outside the two marks is written by people.
+That is `docs/speed.md` with its charts, or for a run of `benchmarks/fleet.py` `docs/fleet-speed.md`, which has none.
+A page says when and where it was; what stands outside the two marks is written by people.
 """
 
 from __future__ import annotations

@@ -112,6 +112,7 @@ def activate() -> None:
     is_module, program = program_of(sys.orig_argv)
     require_no_installer(is_module, program)
     environment = trusted_environment()
+    os.environ.pop("VPM_ENV_DRIVER", None)  # of an older driver, whose child started the Ray that starts this worker
     if is_entry(is_module, program):
         if os.environ.pop("VPM_ENV_PIN_BY", "") == GUARDS and environment:
             environment["VPM_ENV_PIN"] = ""  # a notebook's set is not the one of a server that it starts

@@ -26,6 +26,8 @@ METRICS = "prometheus_client"
 RAY = "ray"
 """What VPM_ENV_PIN_BY says of the pin that a Ray job's workers got because the job named a set."""
 RAY_COPIES = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
+DRIVER = "VPM_ENV_DRIVER"
+"""The digest that a driver of Ray has: vLLM hands on what a worker lacks, and one that a job pinned has a pin."""
 
 _problem: str | None = None
 """What the check found, "" for nothing; None before it ran in this process or in the one that it was forked from."""
@@ -45,7 +47,17 @@ def register() -> None:
 def _why_it_must_hold() -> str:
     if os.environ.get("VPM_ENV_STRICT", "0") not in ("", "0"):
         return "VPM_ENV_STRICT is set"
-    return "the job names a set for its workers" if os.environ.get(PIN_BY) == RAY else ""
+    return "the job names a set for its workers" if os.environ.get(PIN_BY) == RAY or _is_asked_for() else ""
+
+
+def _is_asked_for() -> bool:
+    """Tell whether this is an actor of Ray whose job names a set: a node that lacks the plugin pins nobody to it."""
+    ray: Any = sys.modules.get(RAY)
+    try:
+        context = ray.get_runtime_context() if ray.is_initialized() else None
+        return context is not None and bool(context.get_actor_id() and context.runtime_env.get("vpm_env"))
+    except Exception:  # noqa: BLE001 (there is no Ray, or it is another one)
+        return False
 
 
 def _check() -> str:
@@ -91,6 +103,7 @@ def _pin(value: str) -> None:
     """
     if os.environ.get(PIN) != value:
         os.environ[PIN], os.environ[PIN_BY] = value, "guard"
+    os.environ[DRIVER] = value.partition(":")[2]
     known = getattr(sys.modules.get("vllm.envs"), "environment_variables", ())
     if RAY_COPIES in known and ("ray" in sys.modules or any(word.endswith("ray") for word in sys.argv)):
         copied = [name for name in os.environ.get(RAY_COPIES, "").split(",") if name.strip()]
@@ -165,10 +178,11 @@ def _other_driver(hook: Any) -> str:
     Where a job named its set, the base of a driver may lie elsewhere: its digest counts all the same.
     """
     base_key, _, digest = os.environ.get(PIN, "").partition(":")
-    is_told = base_key == _known(hook, "base_key") or (digest and os.environ.get(PIN_BY) == RAY)
-    if not is_told or digest == hook.digest:
-        return ""
-    return f"this process has {_name(hook)}, and the process that it works for has {digest[:12]}"
+    is_of_job = os.environ.get(PIN_BY) == RAY
+    is_told = is_of_job or base_key == _known(hook, "base_key")
+    told = (digest if is_told else "", os.environ.get(DRIVER, "") if is_of_job else "")
+    other = next((one for one in told if one not in ("", hook.digest)), "")
+    return f"this process has {_name(hook)}, and the process that it works for has {other[:12]}" if other else ""
 
 
 def _place() -> str:

@@ -448,11 +448,16 @@ def test_the_guard_fails_a_worker_that_has_not_the_set_of_its_job(place: Place) 
 
 
 @pytest.mark.parametrize("key", ["", "0123456789ab"])
-def test_the_guard_compares_with_a_driver_wherever_its_base_lies(place: Place, key: str) -> None:
-    """Ray gives a worker the driver's environment after its start, when the hook has done its work."""
+@pytest.mark.parametrize("executor", ["overwrites", "fills in"])
+def test_the_guard_compares_with_a_driver_wherever_its_base_lies(place: Place, key: str, executor: str) -> None:
+    """Ray gives a worker the driver's environment after its start, when the hook has done its work.
+
+    One executor of vLLM overwrites what the worker has, the other fills in what it lacks, and it has a pin.
+    """
     code = f"""
 import os, sys, types
-os.environ["VPM_ENV_PIN"] = {(key or place.rig.facts.key) + ":" + DIGEST!r}
+driver = {{"VPM_ENV_PIN": {(key or place.rig.facts.key) + ":" + DIGEST!r}, "VPM_ENV_DRIVER": {DIGEST!r}}}
+os.environ.update(driver if {executor!r} == "overwrites" else {{**driver, **os.environ}})
 sys.modules["ray"] = types.ModuleType("ray")
 sys.modules["ray.util"] = types.SimpleNamespace(get_node_ip_address=lambda: "10.0.0.7")
 import _vpm_env.guard as guard
@@ -461,12 +466,33 @@ try:
 except RuntimeError as error:
     print(error)
 """
-    env = {"VPM_ENV_PIN": place.rig.pin(place.digest), "VPM_ENV_PIN_BY": "ray"}
+    # What an older driver left in the environment that Ray was started in is not the driver of this worker.
+    env = {"VPM_ENV_PIN": place.rig.pin(place.digest), "VPM_ENV_PIN_BY": "ray", "VPM_ENV_DRIVER": "e" * 64}
 
     assert place.python(code, env=env).stdout == (
         f"vpm-env: this process has generation 7 ({place.digest[:12]}), and the process that it works for has "
         f"{DIGEST[:12]}, on node 10.0.0.7 (the job names a set for its workers)\n"
     )
+
+
+@pytest.mark.parametrize(("actor", "asked"), [("a1", {"vpm_env": DIGEST}), ("a1", {}), (None, {"vpm_env": DIGEST})])
+def test_the_guard_fails_an_actor_that_no_plugin_pinned(place: Place, actor: str | None, asked: dict[str, str]) -> None:
+    """A node whose Ray lacks the plugin gives its own set to all, with a warning in its log only."""
+    code = f"""
+import os, sys, types
+os.environ["VPM_ENV_PIN"] = {place.rig.pin(DIGEST)!r}  # the driver's: there was none
+context = types.SimpleNamespace(get_actor_id=lambda: {actor!r}, runtime_env={asked!r})
+ray = types.SimpleNamespace(is_initialized=lambda: True, get_runtime_context=lambda: context)
+sys.modules |= {{"ray": ray, "ray.util": types.SimpleNamespace(get_node_ip_address=lambda: "10.0.0.7")}}
+import _vpm_env.guard as guard
+try:
+    guard.register()
+except RuntimeError as error:
+    print(error)
+"""
+    said = place.python(code).stdout
+
+    assert said.endswith("(the job names a set for its workers)\n") == bool(actor and asked)
 
 
 def test_an_uninstall_takes_it_away_where_its_record_is_lost(place: Place) -> None:

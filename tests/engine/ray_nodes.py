@@ -20,11 +20,15 @@ import kit
 import pytest
 from kit.machine import NO_NETWORK
 
+from envbuilder.keys import read_secret
+from envbuilder.notation import canonical
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LENDER = "VPM_ENV_RAY_BASE"
 """Names a virtual environment that has `ray[default]`; it is only read."""
+BRIDGE = "vpmray"
 NETWORK = "10.231.7"
 PORT = 6379
 CACHE_PORT = 8480
@@ -32,37 +36,64 @@ PATIENCE = 180.0
 """Seconds: a node starts in ten on an idle machine of two cores."""
 ENGINE = {"torch": "2.11.0", "transformers": "4.57.0", "numpy": "2.3.0"}
 """What a vLLM 0.33 brings along, as metadata."""
+HEALTH = {"initial_delay_ms": 2000, "period_ms": 1000, "timeout_ms": 3000, "failure_threshold": 3}
+"""How soon a cluster takes a node for lost that says nothing: in about ten seconds."""
 PLUGINS = '[{"class": "_vpm_env.ray.VpmEnv"}]'
 
-SERVER = """
-import http.server, os, sys, time
-folder, address, port, log, slow = sys.argv[1:]
+SERVER = '''
+import http.server, json, os, re, sys, time
+folder, address, port, log, faults = sys.argv[1:]
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *words):
-        super().__init__(*words, directory=folder)
-
+class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        asked = re.fullmatch("bytes=([0-9]+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
         with open(log, "a") as stream:
-            stream.write(f"{self.client_address[0]} {self.path}\\n")
-        super().do_GET()
+            stream.write(f"{self.client_address[0]} {self.path} {start}\\n")
+        fault = self.fault()
+        if "status" in fault or not os.path.isfile(folder + self.path):
+            return self.send_error(fault.get("status", 404))
+        with open(folder + self.path, "rb") as stream:
+            content = bytearray(stream.read())[:fault.get("truncated_to")]
+        if "flip_at" in fault:
+            content[fault["flip_at"]] ^= 1
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.send(memoryview(content)[start:])
 
-    def copyfile(self, source, target):
-        while self.path.endswith(".zst") and os.path.exists(slow):
-            target.write(source.read(16))
-            target.flush()
+    def send(self, content):
+        while len(content) and (drip := self.fault().get("drip")):
+            self.wfile.write(content[:drip])
+            content = content[drip:]
             time.sleep(0.1)
-        super().copyfile(source, target)
+        self.wfile.write(content)
+
+    def fault(self):
+        """Return what goes wrong at this moment with what is asked for."""
+        with open(faults) as stream:
+            return next((fault for path, fault in json.load(stream).items() if self.path.endswith(path)), {})
 
     def log_message(self, *words):
         pass
 
-http.server.ThreadingHTTPServer((address, int(port)), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+Server((address, int(port)), Handler).serve_forever()
+'''
+"""A web server over a cache that notes who gets what from which byte on; `faults` is a file that says what goes wrong.
+
+It is an object, end of a path → fault: a `status` instead of the file, a bit flipped in the byte `flip_at`, a file
+`truncated_to` so many bytes, or `drip` bytes ten times a second, for as long as the file says so.
 """
-"""A web server over a cache that notes who gets what, and has hardly any bandwidth while there is a file `slow`."""
 
 PRELUDE = """
-import json, os, sys
+import json, os, sys, time
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from _vpm_env import ray as vpm
@@ -84,6 +115,27 @@ def told():
 @ray.remote(num_cpus=0)
 def ask():
     return told()
+
+def got(asked):
+    try:
+        return ray.get(asked)
+    except Exception as error:
+        return {"error": type(error).__name__ + ": " + str(error)}
+
+def there(address, soft=False):
+    (node,) = [node for node in ray.nodes() if node["NodeManagerAddress"] == address and node["Alive"]]
+    return NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=soft)
+
+def asking(digest, address, soft=False, **others):
+    # Ray remembers by its text what failed, and nobody resolves what a task asks for.
+    env = {"vpm_env": {"digest": digest, "job": os.urandom(4).hex()}, **others}
+    return ask.options(runtime_env=env, scheduling_strategy=there(address, soft)).remote()
+
+def left(count):
+    ends = time.monotonic() + 180
+    while len(alive()) != count:
+        assert time.monotonic() < ends, f"there are {len(alive())} nodes, and not {count}"
+        time.sleep(0.05)
 
 @ray.remote(num_cpus=0)
 class Actor:
@@ -126,7 +178,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        return f"vpmray{self.number}"
+        return f"{BRIDGE}{self.number}"
 
     @property
     def address(self) -> str:
@@ -157,6 +209,37 @@ class Node:
         assert self.process is not None
         return ["nsenter", "-t", str(self.process.pid), "-m", "-n", "-u", "--", *map(str, words)]
 
+    def sees(self, path: Path) -> Path:
+        """Return what this node, whose view of the files is its own, sees at a path."""
+        assert self.process is not None
+        return Path(f"/proc/{self.process.pid}/root{path}")
+
+    @contextmanager
+    def mounted(self, *words: str | Path, at: Path) -> Iterator[None]:
+        """Let this node alone see something else at a path for a while: what `mount` makes of these words."""
+        _run(*self.inside("mount", *words, at))
+        try:
+            yield
+        finally:
+            _run(*self.inside("umount", "--lazy", at))
+
+    def cut(self) -> None:
+        """Take its link down: nothing goes in or out, and nobody is told."""
+        _ip("link", "set", self.name, "down")
+
+    def join(self) -> None:
+        """Put its link up again."""
+        _ip("link", "set", self.name, "up")
+
+    @contextmanager
+    def without_route(self, address: str) -> Iterator[None]:
+        """Let an address be out of its reach for a while."""
+        _ip("-n", self.name, "route", "add", "unreachable", address)
+        try:
+            yield
+        finally:
+            _ip("-n", self.name, "route", "del", "unreachable", address)
+
     def end(self) -> None:
         """End all of it at once, as a power cut would."""
         for pid in self.pids():
@@ -183,12 +266,16 @@ class Driver:
                 return dict(json.loads(line[5:]))
         raise AssertionError(self.errors.read_text()[-5000:])
 
-    def go(self) -> dict[str, Any]:
-        """Let it go on, and return what it tells next."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+    def go(self, words: object = None) -> dict[str, Any]:
+        """Let it go on with these words, and return what it tells next."""
+        self.say(words)
         return self.told()
+
+    def say(self, words: object = None) -> None:
+        """Let it go on with these words."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(words) + "\n")
+        self.process.stdin.flush()
 
 
 @dataclass
@@ -203,6 +290,7 @@ class Cluster:
     env: dict[str, str] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     server: subprocess.Popen[bytes] | None = None
+    options: Sequence[str] = ()
 
     @property
     def home(self) -> Path:
@@ -220,23 +308,41 @@ class Cluster:
     @property
     def gets(self) -> list[list[str]]:
         """Return who got which package: address and path."""
+        return [[who, path] for who, path, _ in self._asked()]
+
+    @property
+    def resumed(self) -> list[list[str]]:
+        """Return who went on with which package that had come in part."""
+        return [[who, path] for who, path, start in self._asked() if start != "0"]
+
+    def _asked(self) -> list[list[str]]:
         path = self.folder / "gets"
         lines = path.read_text().splitlines() if path.exists() else []
-        return [line.split() for line in lines if line.endswith(".zst")]
+        return [words for line in lines if (words := line.split())[1].endswith(".zst")]
 
     def forget_gets(self) -> None:
         (self.folder / "gets").unlink(missing_ok=True)
 
-    def be_slow(self, slow: bool = True) -> None:
-        (self.folder / "slow").touch() if slow else (self.folder / "slow").unlink(missing_ok=True)
+    @contextmanager
+    def faults(self, faults: Mapping[str, Mapping[str, int]]) -> Iterator[None]:
+        """Let these go wrong with the web server for a while; see `SERVER`."""
+        self._go_wrong(faults)
+        try:
+            yield
+        finally:
+            self._go_wrong({})
 
-    def publish(self, version: str, *, channel: str = "prod", size: int = 0) -> str:
+    def _go_wrong(self, faults: Mapping[str, Mapping[str, int]]) -> None:
+        (self.folder / "faults.new").write_text(json.dumps(faults))
+        (self.folder / "faults.new").replace(self.folder / "faults")
+
+    def publish(self, version: str, *, channel: str = "prod", size: int = 0, requires: Sequence[str] = ()) -> str:
         """Build a set with this version of the plugin, push it, and let a channel name it; return its digest."""
         files = {"marker/__init__.py": f"VERSION = {version!r}\n\ndef register(): pass\n"}
         if size:
             files["marker/ballast.bin"] = os.urandom(size // 2).hex()
         points = {"vllm.general_plugins": {"marker": "marker:register"}}
-        kit.wheel(self.index.folder, "marker", version, files=files, entry_points=points)
+        kit.wheel(self.index.folder, "marker", version, files=files, entry_points=points, requires=requires)
         plugin = f"  - {{name: marker, source: pypi, package: marker, version: '{version}'}}\n"
         return self.push(f"index: {self.index.url}\nplugins:\n{plugin}", channel=channel)
 
@@ -250,7 +356,8 @@ class Cluster:
 
     def serve(self) -> None:
         """Start the web server over the cache."""
-        files = (self.cache, f"{NETWORK}.1", str(CACHE_PORT), self.folder / "gets", self.folder / "slow")
+        self._go_wrong({})
+        files = (self.cache, f"{NETWORK}.1", str(CACHE_PORT), self.folder / "gets", self.folder / "faults")
         self.server = subprocess.Popen([sys.executable, "-c", SERVER, *map(str, files)])
         wait_for("web server", self._is_served)
 
@@ -268,8 +375,14 @@ class Cluster:
             self.server.wait()
             self.server = None
 
-    def start(self, node: Node) -> None:
-        """Start a node and wait until the cluster has it."""
+    def start(self, *nodes: Node) -> None:
+        """Start nodes and wait until the cluster has them."""
+        for node in nodes:
+            self._begin(node)
+        for node in nodes:
+            wait_for(f"{node.name}", lambda node=node: self._is_started(node))
+
+    def _begin(self, node: Node) -> None:
         own = "; ".join(
             (
                 f"hostname {node.name}",
@@ -289,7 +402,6 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_for(f"{node.name}", lambda: self._is_started(node))
 
     def _ray(self, node: Node) -> list[str]:
         head = f"{self.nodes[0].address}:{PORT}"
@@ -301,9 +413,10 @@ class Cluster:
         options = ("--num-cpus=4", "--object-store-memory=80000000", "--disable-usage-stats", "--block")
         ray = [str(self.base.python), "-m", "ray.scripts.scripts", "start", *role]
         no_page = ["--include-dashboard=false"] if node is self.nodes[0] else []
-        return [*ray, *no_page, f"--node-ip-address={node.address}", *options]
+        return [*ray, *no_page, f"--node-ip-address={node.address}", *options, *self.options]
 
-    def _is_started(self, node: Node) -> bool:
+    @staticmethod
+    def _is_started(node: Node) -> bool:
         assert node.process is not None
         said = node.log.read_text(errors="replace")
         assert node.process.poll() is None, said
@@ -347,6 +460,36 @@ class Cluster:
         """Name the sets that a node has."""
         return {path.parent.name for path in (node.folder / "home").glob("overlays/*/*/overlay.json")}
 
+    def waybill(self, digest: str) -> dict[str, Any]:
+        return dict(json.loads((self.cache / "overlays" / f"{digest}.json").read_bytes()))
+
+    def parcel(self, digest: str) -> str:
+        """Say where the one parcel of a set lies in the cache."""
+        (card,) = self.waybill(digest)["packages"]
+        return f"packages/{card['key']}.tar.zst"
+
+    def remains(self, node: Node, digest: str) -> list[str]:
+        """Name what there is of a set on a node; what a download that is gone on with has of it does not count."""
+        home = node.sees(self.home)
+        packages = (f"store/{card['key']}*" for card in self.waybill(digest)["packages"])
+        patterns = (f"overlays/*/{digest}*", "tmp/*", *packages)
+        parcels = (path for path in home.glob("cache/parcels/*") if path.suffix != ".part")
+        found = (*parcels, *(path for pattern in patterns for path in home.glob(pattern)))
+        return [str(path.relative_to(home)) for path in found] + [f"pid {pid}" for pid in node.named(" pull ")]
+
+    @contextmanager
+    def signed_by(self, key: Path | None, digest: str) -> Iterator[None]:
+        """Let nobody have signed what a set consists of but the owner of a key, or nobody at all, for a while."""
+        path = self.cache / "overlays" / f"{digest}.json"
+        before = path.read_bytes()
+        record = json.loads(before)
+        del record["signatures"]
+        path.write_bytes(bytes(canonical(read_secret(str(key)).sign(record) if key else record)))
+        try:
+            yield
+        finally:
+            path.write_bytes(before)
+
 
 def wait_for(what: str, reached: Callable[[], Any]) -> Any:
     """Wait until `reached` tells something, and return that."""
@@ -358,14 +501,21 @@ def wait_for(what: str, reached: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def cluster(folder: Path, uv_cache: Path, *, count: int = 4) -> Iterator[Cluster]:
-    """Start a cluster with a hook in its base, one node after another; skip where there is no Ray, or no root."""
-    lender = _lender()
+def cluster(
+    folder: Path, uv_cache: Path, *, count: int = 4, engine: kit.Base | None = None, options: Sequence[str] = ()
+) -> Iterator[Cluster]:
+    """Start a cluster with a hook in its base; skip where there is no Ray, or no root.
+
+    The base has a tiny engine, or what is in the base `engine`; `options` are more words for `ray start`.
+    """
+    lent = lender()
     with ExitStack() as stack:
         temporary = Path(tempfile.mkdtemp(prefix="vr", dir="/tmp"))  # sockets lie in it: a path of 107 characters
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         index = stack.enter_context(kit.index(folder / "index"))
-        made = _prepared(folder, temporary, lender, uv_cache, index)
+        base = _base(folder / "base", lent, engine)
+        made = _prepared(folder, temporary, base, uv_cache, index)
+        made.options = options
         made.nodes = [Node(number, folder / f"node{number}") for number in range(count)]
         stack.enter_context(_networks(made.nodes))
         stack.callback(made.stop_serving)
@@ -374,11 +524,13 @@ def cluster(folder: Path, uv_cache: Path, *, count: int = 4) -> Iterator[Cluster
             for name in ("home", "tmp"):
                 (node.folder / name).mkdir(parents=True)
             stack.callback(node.end)
-            made.start(node)
+        head, *others = made.nodes
+        made.start(head)
+        made.start(*others)
         yield made
 
 
-def _lender() -> Path:
+def lender() -> Path:
     """Return the site directory of Ray."""
     prefix = Path(kit.MACHINE.get(LENDER) or "/nonexistent")
     found = sorted(prefix.glob("lib/python3.*/site-packages/ray"))
@@ -389,14 +541,31 @@ def _lender() -> Path:
     return found[0].parent
 
 
-def _prepared(folder: Path, temporary: Path, lender: Path, uv_cache: Path, index: kit.Index) -> Cluster:
-    """Make a base that has Ray and a tiny engine, with the hook, and a home that builds and signs."""
-    base = kit.base(folder / "base", python=lender.parents[2] / "bin" / "python")
-    (base.purelib / "ray.pth").write_text(f"{lender}\n")
+def _base(folder: Path, lent: Path, engine: kit.Base | None) -> kit.Base:
+    """Make a base in which Ray is installed beside a tiny engine, or one that has it behind a real engine."""
+    if engine:
+        base = kit.base(folder, python=lent.parents[2] / "bin" / "python")
+        (base.purelib / "ray.pth").write_text(f"{engine.purelib}\n{lent}\n")
+        return base
+    shutil.copytree(lent.parents[2], folder, symlinks=True, copy_function=linked)
+    base = kit.describe(folder / "bin" / "python", kind="venv")
     kit.fake_vllm(base)
     for name, version in ENGINE.items():
-        if not list(lender.glob(f"{name}-*.dist-info")):
+        if not list(base.purelib.glob(f"{name}-*.dist-info")):
             kit.dist_info(base, name, version)
+    return base
+
+
+def linked(source: str, target: str) -> None:
+    """Copy a file that nobody writes to, as a link where that can be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _prepared(folder: Path, temporary: Path, base: kit.Base, uv_cache: Path, index: kit.Index) -> Cluster:
+    """Put the hook into the base, and make a home that builds and signs."""
     for name in ("work", "home", "builder", "user", "cache"):
         (folder / name).mkdir()
     env = kit.clean_environment(folder / "user") | {"UV_CACHE_DIR": str(uv_cache)}
@@ -410,6 +579,8 @@ def _prepared(folder: Path, temporary: Path, lender: Path, uv_cache: Path, index
         "NO_PROXY": "*",
         "RAY_RUNTIME_ENV_PLUGINS": PLUGINS,
         "RAY_raylet_start_wait_time_s": "120",
+        **{f"RAY_health_check_{name}": str(value) for name, value in HEALTH.items()},
+        "RES_OPTIONS": "timeout:1 attempts:1",  # nobody answers to a question for a name
         "RAY_USAGE_STATS_ENABLED": "0",
         "VPM_ENV_CACHES": made.url,
         "VPM_ENV_TRUSTED_KEYS": public,
@@ -420,16 +591,17 @@ def _prepared(folder: Path, temporary: Path, lender: Path, uv_cache: Path, index
 @contextmanager
 def _networks(nodes: list[Node]) -> Iterator[None]:
     """Give each node a network of its own, on one bridge."""
+    _forget_networks()
     with ExitStack() as stack:
-        _ip("link", "add", "vpmray", "type", "bridge")
-        stack.callback(_ip, "link", "del", "vpmray")
-        _ip("addr", "add", f"{NETWORK}.1/24", "dev", "vpmray")
-        _ip("link", "set", "vpmray", "up")
+        _ip("link", "add", BRIDGE, "type", "bridge")
+        stack.callback(_ip, "link", "del", BRIDGE)
+        _ip("addr", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
+        _ip("link", "set", BRIDGE, "up")
         for node in nodes:
             _ip("netns", "add", node.name)
             stack.callback(_ip, "netns", "del", node.name)
             _ip("link", "add", node.name, "type", "veth", "peer", "name", "eth0", "netns", node.name)
-            _ip("link", "set", node.name, "master", "vpmray", "up")
+            _ip("link", "set", node.name, "master", BRIDGE, "up")
             inside = ("-n", node.name)
             _ip(*inside, "addr", "add", f"{node.address}/24", "dev", "eth0")
             _ip(*inside, "link", "set", "lo", "up")
@@ -438,5 +610,22 @@ def _networks(nodes: list[Node]) -> Iterator[None]:
         yield
 
 
+def _forget_networks() -> None:
+    """End what a run that was killed has left in networks of these names, and the networks."""
+    listed = _run("ip", "netns", "list").split()
+    for name in (word for word in listed if word.startswith(BRIDGE)):
+        for pid in _run("ip", "netns", "pids", name).split():
+            os.kill(int(pid), signal.SIGKILL)
+        _ip("netns", "del", name)
+    if Path("/sys/class/net", BRIDGE).exists():
+        _ip("link", "del", BRIDGE)
+
+
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=60)
+    _run("ip", *words)
+
+
+def _run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, (words, done.stderr)
+    return done.stdout
