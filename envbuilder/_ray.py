@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +20,17 @@ __all__ = ["DiffersError", "VpmEnv", "check", "resolve", "runtime_env", "schema"
 FIELD = "vpm_env"
 WORDS = 40
 """How many of the last words of an error are told."""
+UNPINNED = " (nobody pinned it: does the job name a set, and is the plugin in RAY_RUNTIME_ENV_PLUGINS of that node?)"
+SIGNS = tuple("._-")
+NAME = frozenset((*"abcdefghijklmnopqrstuvwxyz0123456789", *SIGNS))
+LESSENING = ("VPM_ENV_DISABLE", "VPM_ENV_WITHOUT")
+"""Variables of a job that say that its workers are not to have the set as it is."""
+OTHER_PYTHONS = ("pip", "uv", "conda", "container", "image_uri", "py_executable")
+"""Fields whose workers run another Python than the base's, which has no hook."""
+RESOLVE = (
+    '`_vpm_env.ray.runtime_env("{channel}")` in the driver does that, or name a digest; '
+    "`RAY_RUNTIME_ENV_HOOK=_vpm_env.ray.resolve` does it for `ray.init` alone"
+)
 SCHEMA_FILE = "ray.json"
 SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -33,7 +44,7 @@ SCHEMA = {
             "properties": {
                 "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
                 "channel": {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
-                "cache": {"type": "string", "pattern": "^[^-]"},
+                "cache": {"type": "string", "pattern": r"^(?!-)(?!.*\$\{)[^@]+$"},
                 "job": {"type": "string"},
             },
             "anyOf": [{"required": ["digest"]}, {"required": ["channel"]}],
@@ -43,15 +54,29 @@ SCHEMA = {
 """For RAY_RUNTIME_ENV_PLUGIN_SCHEMAS."""
 
 
+class Asked(NamedTuple):
+    """What a job asks for: the digest of a set, or the channel that names it; `cache` is "" for those of the node."""
+
+    digest: str = ""
+    channel: str = ""
+    cache: str = ""
+    job: str = ""  # makes one job's words differ from another's
+
+
 class DiffersError(RuntimeError):
     """Workers have not the set that they should have; `answers` is what all of them said."""
 
     def __init__(self, digest: str, answers: Sequence[Mapping[str, Any]]) -> None:
         others = [answer for answer in answers if answer["digest"] != digest]
-        lines = (f"  {answer['worker']}: {answer['digest'][:12] or answer['reason']}" for answer in others)
+        lines = (f"  {answer['worker']}: {_set_of(answer)}" for answer in others)
         begin = f"{len(others)} of {len(answers)} workers have not the set {digest[:12]}:"
         super().__init__("\n".join((begin, *lines)))
         self.answers = answers
+
+
+def _set_of(answer: Mapping[str, Any]) -> str:
+    hint = "" if answer.get("pinned_by", "ray") == "ray" else UNPINNED
+    return f"{answer['digest'][:12] or answer['reason']}{hint}"
 
 
 def __getattr__(name: str) -> Any:
@@ -72,8 +97,8 @@ def runtime_env(what: str = "", *, cache: str = "", **others: Any) -> dict[str, 
     what = what or own["digest"]
     if not what:
         raise RuntimeError(f"this process has no plugin set to give to its workers: {own['reason']}")
-    field = {"digest" if _node().is_digest(what) else "channel": what, **({"cache": cache} if cache else {})}
-    return _resolved({**others, FIELD: field})
+    asked = parse(what)
+    return _resolved({**others, FIELD: asked._replace(cache=cache or asked.cache)._asdict()})
 
 
 def resolve(runtime_env: Any) -> Any:
@@ -90,11 +115,10 @@ def resolve(runtime_env: Any) -> Any:
 
 
 def _resolved(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
-    node = _node()
-    asked = node.require_possible(runtime_env)
+    asked = require_possible(runtime_env)
     if not asked.digest:
-        found = node.Calls().first(asked, lambda url: ("cache", "channel", url, asked.channel)).get("digest")
-        asked = node.parse({**asked._asdict(), "digest": found})
+        found = _node().Calls().first(asked, lambda url: ("cache", "channel", url, asked.channel)).get("digest")
+        asked = parse({**asked._asdict(), "digest": found})
     return {**runtime_env, FIELD: {name: value for name, value in asked._asdict().items() if value}}
 
 
@@ -104,8 +128,59 @@ def share(runtime_env: Any) -> Any:
     return resolve({**named, FIELD: own} if own and named.get(FIELD) is None else runtime_env)
 
 
+def parse(field: object) -> Asked:
+    """Read the field of a runtime environment; raise `ValueError` for what is none."""
+    if isinstance(field, str):
+        field = {"digest" if is_digest(field) else "channel": field}
+    if not isinstance(field, dict) or not field.keys() <= set(Asked._fields):
+        raise ValueError(f"`{FIELD}` is a channel, a digest, or an object of `digest`, `channel` and `cache`")
+    if not all(isinstance(value, str) for value in field.values()):
+        raise ValueError(f"`{FIELD}`: what its object has are texts")
+    asked = Asked(**field)
+    if not is_digest(asked.digest) and (asked.digest or not asked.channel):
+        raise ValueError(f"`{FIELD}` names no set: it takes a digest of 64 hex digits, or a channel")
+    if not NAME.issuperset(asked.channel) or asked.channel[:1] in SIGNS:
+        raise ValueError(f"`{FIELD}`: `{asked.channel}` is no name of a channel")
+    _require_public(asked.cache)
+    return asked
+
+
+def is_digest(text: str) -> bool:
+    return len(text) == 64 and not text.strip("0123456789abcdef")
+
+
+def _require_public(cache: str) -> None:
+    """Refuse what vpm-env would take for an option, what everybody who sees the job could use, and what it may not."""
+    if "@" in cache:  # anywhere: a password may have a slash in it
+        raise ValueError(f"`{FIELD}`: `cache` has credentials in it; the nodes take such a URL from VPM_ENV_CACHES")
+    if "${" in cache:
+        raise ValueError(f"`{FIELD}`: `cache` names a variable, and those of the nodes are not the job's to read")
+    if cache.startswith("-"):
+        raise ValueError(f"`{FIELD}`: `{cache}` is no URL of a cache")
+
+
+def require_possible(runtime_env: Mapping[str, Any]) -> Asked:
+    """Return what a runtime environment asks for; raise `ValueError` for what cannot be."""
+    asked = parse(runtime_env.get(FIELD))
+    for other in OTHER_PYTHONS:
+        if runtime_env.get(other):
+            raise ValueError(f"`{FIELD}` does not go with `{other}`, whose workers run another Python")
+    for name in LESSENING:
+        if (runtime_env.get("env_vars") or {}).get(name, "0") not in ("", "0"):
+            raise ValueError(f"`{FIELD}` does not go with `{name}` in `env_vars`: all workers have the whole set")
+    return asked
+
+
+def require_resolved(asked: Asked) -> Asked:
+    """Refuse a channel: two nodes may find two sets behind it."""
+    if not asked.digest:
+        remedy = RESOLVE.format(channel=asked.channel)
+        raise ValueError(f"`{FIELD}`: nobody put a digest in the place of the channel `{asked.channel}`: {remedy}")
+    return asked
+
+
 def told() -> dict[str, Any]:
-    """Say which set this process has, "" for none, and where it is."""
+    """Say which set this process has, "" for none, who pinned it to that, and where it is."""
     hook: Any = sys.modules.get("_vpm_env_hook") or sys.modules.get("_vpm_env_layer")
     state = getattr(hook, "state", "no-hook")
     return {
@@ -113,6 +188,7 @@ def told() -> dict[str, Any]:
         "state": state,
         "reason": getattr(hook, "reason", "the start-up hook did not run"),
         "digest": hook.digest if state == "active" else "",
+        "pinned_by": _node().pinned_by(),
     }
 
 
@@ -138,11 +214,34 @@ def schema() -> str:
     return next(str(path.locate()) for path in files("vpm-env-hook") or () if path.name == SCHEMA_FILE)
 
 
+def changes_of(facts: Sequence[str]) -> str:
+    """Say which versions this process sees in the place of those that a set relies on; a node asks a trial worker."""
+    pairs = (fact.split("==", 1) for fact in facts)
+    seen = ((name, version, _version(name)) for name, version in pairs)
+    changes = ((name, was, now or "missing") for name, was, now in seen if now not in (was, "unknown"))
+    return ", ".join(f"{name} {was} \u2192 {now}" for name, was, now in changes)
+
+
+def _version(name: str) -> str:
+    """Return a distribution's version as the guard reads it: "" if there is none, `unknown` if nobody can tell."""
+    from importlib import metadata
+
+    engine = importlib.import_module("_vpm_env.activate").ENGINE_NAMES
+    for known in reversed(engine) if name in engine[:1] else (name,):
+        try:
+            return metadata.version(known) or "unknown"
+        except metadata.PackageNotFoundError:
+            continue
+        except Exception:  # noqa: BLE001 (broken metadata raise whatever they like)
+            return "unknown"
+    return ""
+
+
 def _wanted(field: object) -> str:
-    node, own = _node(), told()
+    own = told()
     if field is None and not own["digest"]:
         raise RuntimeError(f"the job names no plugin set in `{FIELD}`, and this process has none: {own['reason']}")
-    return str(own["digest"] if field is None else node.require_resolved(node.parse(field)).digest)
+    return str(own["digest"] if field is None else require_resolved(parse(field)).digest)
 
 
 def _asked_actors(actors: Sequence[Any]) -> Iterator[tuple[Any, str]]:

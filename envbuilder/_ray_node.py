@@ -12,11 +12,11 @@ import importlib
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 # filled in from here
 HOME = ""
@@ -27,9 +27,8 @@ COMMAND: tuple[str, ...] = ()
 
 FIELD = "vpm_env"
 URI = "vpm_env://"
-CACHES = "VPM_ENV_CACHES"
-SIGNS = tuple("._-")
-NAME = frozenset((*"abcdefghijklmnopqrstuvwxyz0123456789", *SIGNS))
+CACHES, CACHE = "VPM_ENV_CACHES", "VPM_ENV_CACHE"
+"""The caches of this node, and the one that a command is to ask: its URL may hold a password, and `ps` shows words."""
 OURS = ("VPM_ENV_PIN", "VPM_ENV_PIN_BY", "VPM_ENV_PROFILE")
 TIMEOUT = 600.0
 """Seconds that a node has for a set, as Ray's own setup has; a job's `setup_timeout_seconds` may ask for more."""
@@ -38,76 +37,28 @@ SIZE = 1 << 40
 
 What Ray lets go of costs it a lease, and no file.
 """
-LAST_LINES = 5
-"""How many of a command's last lines say why it failed."""
-OTHER_PYTHONS = ("pip", "uv", "conda", "container", "image_uri", "py_executable")
-"""Fields whose workers run another Python than the base's, which has no hook."""
-RESOLVE = (
-    "`RAY_RUNTIME_ENV_HOOK=_vpm_env.ray.resolve` in the driver's environment does that, or `_vpm_env.ray.runtime_env`"
-)
-TRIAL = """
-import sys
+LAST_LINES, MOST_LINES = 5, 40
+"""How many of a command's last lines say why it failed, where none begins an error, and how many where one does."""
+MARK = "vpm-env found:"
+TRIAL = f"""
+import os, sys
 hook = sys.modules.get("_vpm_env_hook")
-print(*(getattr(hook, name, "") for name in ("state", "digest", "reason")), sep="\\n")
+state, digest, reason = (getattr(hook, name, "") for name in ("state", "digest", "reason"))
+found = {{}}
+folders = [name for path in sys.path for name in next(os.walk(path), ("", ()))[1]]
+for entry in (name for name in folders if name.endswith(".dist-info")):
+    name, _, version = entry[:-10].lower().partition("-")
+    found.setdefault(name.replace("_", "-"), version)
+odd = [fact for fact in sys.argv[1:] if found.get(fact.partition("==")[0]) != fact.partition("==")[2].lower()]
+if odd and state == "active" and (changes := __import__("_vpm_env.ray").ray.changes_of(odd)):
+    state, reason = "base-changed", "the base changed: " + changes
+os.write(1, chr(10).join(("", "{MARK}", state, digest, reason, "")).encode("utf-8", "backslashreplace"))
 """
+"""What a worker would find. Folders' names say which versions are there, as a rule; to ask for each takes 50 ms."""
 
 
 class FailedError(RuntimeError):
     """Why a set cannot be had, in a sentence."""
-
-
-class Asked(NamedTuple):
-    """What a job asks for: the digest of a set, or the channel that names it; `cache` is "" for those of the node."""
-
-    digest: str = ""
-    channel: str = ""
-    cache: str = ""
-    job: str = ""  # makes one job's words differ from another's
-
-
-def parse(field: object) -> Asked:
-    """Read the field of a runtime environment; raise `ValueError` for what is none."""
-    if isinstance(field, str):
-        field = {"digest" if is_digest(field) else "channel": field}
-    if not isinstance(field, dict) or not field.keys() <= set(Asked._fields):
-        raise ValueError(f"`{FIELD}` is a channel, a digest, or an object of `digest`, `channel` and `cache`")
-    if not all(isinstance(value, str) for value in field.values()):
-        raise ValueError(f"`{FIELD}`: what its object has are texts")
-    asked = Asked(**field)
-    if not is_digest(asked.digest) and (asked.digest or not asked.channel):
-        raise ValueError(f"`{FIELD}` names no set: it takes a digest of 64 hex digits, or a channel")
-    if not NAME.issuperset(asked.channel) or asked.channel[:1] in SIGNS:
-        raise ValueError(f"`{FIELD}`: `{asked.channel}` is no name of a channel")
-    _require_public(asked.cache)
-    return asked
-
-
-def is_digest(text: str) -> bool:
-    return len(text) == 64 and not text.strip("0123456789abcdef")
-
-
-def _require_public(cache: str) -> None:
-    """Refuse what vpm-env would take for an option, and what everybody who sees the job could use."""
-    if cache.startswith("-"):
-        raise ValueError(f"`{FIELD}`: `{cache}` is no URL of a cache")
-    if "@" in cache.partition("://")[2].partition("/")[0]:
-        raise ValueError(f"`{FIELD}`: `cache` has credentials in it; the nodes take such a URL from {CACHES}")
-
-
-def require_possible(runtime_env: Mapping[str, Any]) -> Asked:
-    """Return what a runtime environment asks for; raise `ValueError` for what cannot be."""
-    asked = parse(runtime_env.get(FIELD))
-    for other in OTHER_PYTHONS:
-        if runtime_env.get(other):
-            raise ValueError(f"`{FIELD}` does not go with `{other}`, whose workers run another Python")
-    return asked
-
-
-def require_resolved(asked: Asked) -> Asked:
-    """Refuse a channel: two nodes may find two sets behind it."""
-    if not asked.digest:
-        raise ValueError(f"`{FIELD}`: nobody put a digest in the place of the channel `{asked.channel}`: {RESOLVE}")
-    return asked
 
 
 class Node:
@@ -122,12 +73,12 @@ class Node:
     @staticmethod
     def validate(runtime_env: Mapping[str, Any]) -> None:
         """Raise `ValueError` for what cannot be."""
-        require_resolved(require_possible(runtime_env))
+        _field().require_resolved(_field().require_possible(runtime_env))
 
     def get_uris(self, runtime_env: Mapping[str, Any]) -> list[str]:
         """Name the set; Ray asks this of every runtime environment, and would have none at all if this raised."""
         try:
-            digest = parse(runtime_env.get(FIELD)).digest
+            digest = _field().parse(runtime_env.get(FIELD)).digest
         except Exception:  # noqa: BLE001 (`validate` says what is wrong)
             return []
         return [URI + digest] if digest else []
@@ -136,7 +87,7 @@ class Node:
         """Have the set on this node, and hold its lease until Ray lets go of it; raise `FailedError` otherwise."""
         import asyncio
 
-        asked = require_resolved(require_possible(runtime_env))
+        asked = _field().require_resolved(_field().require_possible(runtime_env))
         async with self._locks.setdefault(asked.digest, asyncio.Lock()):
             if asked.digest not in self._leases:
                 self._leases[asked.digest] = await _had(asked, context, limit_of(runtime_env))
@@ -144,7 +95,7 @@ class Node:
 
     def modify_context(self, uris: Sequence[str], runtime_env: Mapping[str, Any], context: Any, logger: Any) -> None:  # noqa: ARG002 (Ray's)
         """Pin the workers; their own start-up hook does the rest."""
-        context.env_vars.update(_pin(parse(runtime_env.get(FIELD)).digest))
+        context.env_vars.update(_pin(_field().parse(runtime_env.get(FIELD)).digest))
 
     def delete_uri(self, uri: str, logger: Any) -> int:  # noqa: ARG002 (Ray's)
         """Give the lease back; what is on disk is gc's."""
@@ -154,18 +105,25 @@ class Node:
         return SIZE
 
 
+def _field() -> Any:
+    """Return what knows what a job may say."""
+    return importlib.import_module("_vpm_env.ray")
+
+
 def limit_of(runtime_env: Mapping[str, Any]) -> float | None:
     """Return how many seconds a node has; None where the job wants no limit."""
     seconds = (runtime_env.get("config") or {}).get("setup_timeout_seconds", TIMEOUT)
     return None if seconds == -1 else max(TIMEOUT, seconds)
 
 
-async def _had(asked: Asked, context: Any, limit: float | None) -> int:
+async def _had(asked: Any, context: Any, limit: float | None) -> int:
     """Let a thread have the set; what it started ends when nobody waits for that any more."""
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
-    calls = Calls(limit)
-    work = asyncio.get_running_loop().run_in_executor(None, _have, calls, asked, context)
+    calls, own = Calls(limit), ThreadPoolExecutor(1)  # a cache that is silent keeps only those waiting who need it
+    work = asyncio.get_running_loop().run_in_executor(own, _have, calls, asked, context)
+    own.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -179,39 +137,82 @@ def _give_back(work: Any) -> None:
         os.close(work.result())
 
 
-def _have(calls: Calls, asked: Asked, context: Any) -> int:
+def _have(calls: Calls, asked: Any, context: Any) -> int:
     """Return the lease of a set that is here, or comes from a cache, and that a worker would get."""
     path = f"{HOME}/overlays/{BASE_KEY}/{asked.digest}"
-    if not os.path.exists(f"{path}/overlay.json"):
-        _pull(calls, asked)
+    is_here = os.path.exists(f"{path}/overlay.json")
+    damage = _damage(path) if is_here else ""
+    if damage or not is_here:
+        _pull(calls, asked, damage)
     lease: int | None = importlib.import_module("_vpm_env.activate").leased(path)
     if lease is None:
         raise FailedError(f"nobody can hold `{path}/.lease`: gc has it, or the set is damaged")
     try:
-        _try(calls, asked.digest, context)
+        _try(calls, path, context)
     except BaseException:
         os.close(lease)
         raise
     return lease
 
 
-def _pull(calls: Calls, asked: Asked) -> None:
-    made = calls.first(asked, lambda url: ("pull", url, asked.digest, "--no-generation"))
+def _damage(path: str) -> str:
+    """Say what is wrong with a set, "" for nothing: what it has in the store may be gone. A pull mends it."""
+    try:
+        _facts(path)
+        folders = [f"{path}/lib", *filter(os.path.isdir, (f"{path}/override",))]
+        lost = next((f"`{link}` leads nowhere" for folder in folders for link in _lost(folder)), "")
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is damage)
+        lost = f"{type(error).__name__}: {error}"
+    return f"the set in `{path}` is damaged: {lost}" if lost else ""
+
+
+def _lost(folder: str) -> Iterator[str]:
+    """Name the links in real folders that lead nowhere."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                yield from () if os.path.exists(entry.path) else (entry.path,)
+            elif entry.is_dir():
+                yield from _lost(entry.path)
+
+
+def _facts(path: str) -> list[str]:
+    """Name the versions that a set relies on of the base, but for those in whose place it has its own."""
+    with open(f"{path}/overlay.json", "rb") as stream:
+        manifest = json.load(stream)
+    shadowed = {member["name"] for member in manifest["members"] if member["override"]}
+    return [f"{name}=={version}" for name, version in sorted(manifest["facts"].items()) if name not in shadowed]
+
+
+def _pull(calls: Calls, asked: Any, damage: str) -> None:
+    try:
+        made = calls.first(asked, lambda url: ("pull", url, asked.digest, "--no-generation"))
+    except FailedError as error:
+        raise FailedError(f"{damage}\n{error}".strip()) from None
     key = made.get("base_key")
     if key != BASE_KEY:
         raise FailedError(f"the hook is for the base {BASE_KEY}, and this is {key}: run `vpm-env hook install` again")
 
 
-def _try(calls: Calls, digest: str, context: Any) -> None:
-    """Start Python as a worker will be, and see whether its hook gives it the set."""
-    said = calls.said([context.py_executable, "-c", TRIAL], {**os.environ, **context.env_vars, **_pin(digest)})
-    state, found, reason = (*said.split("\n"), "", "")[:3]
+def _try(calls: Calls, path: str, context: Any) -> None:
+    """Start Python as a worker will be, and see whether its hook gives it the set over the base that it is for."""
+    import shlex  # a profiler's plugin for Ray puts several words there
+
+    digest = path.rpartition("/")[2]
+    words = [*shlex.split(context.py_executable), "-c", TRIAL, *_facts(path)]
+    said = calls.said(words, {**os.environ, **context.env_vars, **_pin(digest)})
+    state, found, reason = (*said.rpartition(f"{MARK}\n")[2].split("\n"), "", "")[:3]
     if (state, found) != ("active", digest):
         raise FailedError(f"workers would not have the set {digest[:12]} here: {reason or 'there is no start-up hook'}")
 
 
 def _pin(digest: str) -> dict[str, str]:
     return {"VPM_ENV_PIN": f"{BASE_KEY}:{digest}", "VPM_ENV_PIN_BY": "ray"}
+
+
+def pinned_by() -> str:
+    """Say who pinned this process to its set: `ray` for what `_pin` says."""
+    return os.environ.get("VPM_ENV_PIN_BY", "")
 
 
 class Calls:
@@ -222,12 +223,13 @@ class Calls:
         self.child: subprocess.Popen[bytes] | None = None
         self.is_over = False
 
-    def first(self, asked: Asked, words: Callable[[str], Sequence[str]]) -> dict[str, Any]:
-        """Let vpm-env ask one cache after another, with these words; return the first answer."""
+    def first(self, asked: Any, words: Callable[[str], Sequence[str]]) -> dict[str, Any]:
+        """Let vpm-env ask one cache after another, with these words, none of them a URL; return the first answer."""
         problems, scope = [], ("--json", "--base", PYTHON, "--home", HOME)
-        for url in (asked.cache,) if asked.cache else os.environ.get(CACHES, "").split():
+        command = [*COMMAND, *words(f"${{{CACHE}}}"), *scope]
+        for url in (asked.cache,) if asked.cache else map(_filled, os.environ.get(CACHES, "").split()):
             try:
-                return dict(json.loads(self.said([*COMMAND, *words(url), *scope], variables())))
+                return dict(json.loads(self.said(command, {**variables(), CACHE: url})))
             except (FailedError, TypeError, ValueError) as error:
                 problems.append(str(error))
         raise FailedError("\n".join(problems) or f"`{FIELD}` names no `cache`, and there is none in {CACHES}")
@@ -240,12 +242,12 @@ class Calls:
             try:
                 printed, told = child.communicate(timeout=self.limit)
             except subprocess.TimeoutExpired:
-                raise FailedError(f"`{' '.join(words)}` takes longer than {self.limit:g} s") from None
+                raise FailedError(f"`{words[0]}` takes longer than {self.limit:g} s") from None
             finally:
                 end(child)
         if child.returncode:
-            lines = told.decode("utf-8", "replace").strip().splitlines()[-LAST_LINES:]
-            raise FailedError("\n".join(lines) or f"`{words[0]}` ended with {child.returncode}")
+            why = _why(told.decode("utf-8", "replace").strip().splitlines())
+            raise FailedError(why or f"`{words[0]}` ended with {child.returncode}")
         return printed.decode("utf-8", "replace").strip()
 
     def end(self) -> None:
@@ -275,6 +277,19 @@ class Calls:
         if self.is_over:
             end(self.child)
         return self.child
+
+
+def _why(lines: list[str]) -> str:
+    """Return the error among what a command said, with all that belongs to it, or its last words."""
+    begins = [at for at, line in enumerate(lines) if line.startswith("error:")]
+    return "\n".join(lines[begins[-1] :][:MOST_LINES] if begins else lines[-LAST_LINES:])
+
+
+def _filled(url: str) -> str:
+    """Fill in the variables that a URL of this node names: vpm-env leaves those of what stands in a variable."""
+    import re
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", lambda found: os.environ.get(found[1], found[0]), url)
 
 
 def end(child: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,16 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIGEST = "0123456789abcdef" * 4
+SAID = "error: the set is not for this base:\n" + "  a difference\n" * 9 + "\nhint: another"
 
 VPM_ENV = """\
 #!{python}
 import json, os, shutil, subprocess, sys, time
 folder = {folder!r}
-with open(folder + "/calls", "a") as stream:
+with open(folder + "/words", "a") as stream:
     stream.write(json.dumps(sys.argv[1:]) + "\\n")
+with open(folder + "/calls", "a") as stream:
+    stream.write(json.dumps([*map(os.path.expandvars, sys.argv[1:])]) + "\\n")
 mode = open(folder + "/mode").read()
 if mode == "fails":
-    sys.stderr.write("fetching\\nerror: the cache is not reached\\nhint: ask again\\n")
+    sys.stderr.write("fetching\\n" + {said!r} + "\\n")
     sys.exit(1)
 if mode == "hangs":
     child = subprocess.Popen(["sleep", "600"])
@@ -48,7 +52,10 @@ if sys.argv[1] == "pull":
 else:
     print(json.dumps({{"channel": sys.argv[4], "digest": open(folder + "/channel").read()}}))
 """
-"""What the plugin calls: it pulls by putting a set back that was taken away, and notes how it was called."""
+"""What the plugin calls: it pulls by putting back what was taken away, and notes how it was called.
+
+`calls` has the variables filled in, once, as vpm-env does.
+"""
 
 AGENT = """
 import asyncio, json, os, sys, types
@@ -130,7 +137,7 @@ def place(base: kit.Base, tmp_path: Path) -> Place:
     digest = rig.overlay("one", "plug")
     rig.generation(7, digest)
     command = tmp_path / "vpm-env"
-    command.write_text(VPM_ENV.format(python=sys.executable, folder=str(tmp_path), key=rig.facts.key))
+    command.write_text(VPM_ENV.format(python=sys.executable, folder=str(tmp_path), key=rig.facts.key, said=SAID))
     command.chmod(0o755)
     (tmp_path / "mode").write_text("works")
     startup.install(rig.facts, layout=Layout(str(rig.home)), profile="default", command=(str(command),))
@@ -202,8 +209,124 @@ def test_the_nodes_own_caches_are_asked_in_turn(place: Place) -> None:
     )
 
     assert [call[1] for call in place.calls] == ["file:///one", "file:///two"]
-    said = "fetching\nerror: the cache is not reached\nhint: ask again"
-    assert told["failed"] == f"FailedError: {said}\n{said}"
+    assert told["failed"] == f"FailedError: {SAID}\n{SAID}"
+
+
+def test_of_many_words_the_error_is_told_else_the_last(place: Place) -> None:
+    said = {
+        "seq 9 >&2; exit 3": "5\n6\n7\n8\n9",
+        "(echo error: one; echo error: two; seq 50) >&2; exit 3": "\n".join(["error: two", *map(str, range(1, 40))]),
+        "exit 3": "`sh` ended with 3",
+    }
+    code = (
+        f"tell(failed=[failure(lambda: ray_node.Calls().said(['sh', '-c', way], os.environ)) for way in {[*said]!r}])"
+    )
+
+    assert place.agent(code)["failed"] == [f"FailedError: {why}" for why in said.values()]
+
+
+def test_urls_are_no_words_of_a_command(place: Place) -> None:
+    """Everybody on the machine sees those, and what a job names must not be filled in by the node's environment."""
+    place.take_away()
+    (place.folder / "mode").write_text("fails")
+    caches = "https://me:${WORD}@one.example.org https://me:secret@two.example.org"
+    code = f"""
+failure(lambda: asyncio.run(created({place.digest!r})))
+job = ray.Asked(digest={place.digest!r}, cache="https://three.example.org/${{WORD}}")
+failure(lambda: ray_node.Calls().first(job, lambda url: ("pull", url)))
+tell()
+"""
+    place.agent(code, env={"VPM_ENV_CACHES": caches, "WORD": "pass"})
+
+    assert [call[1] for call in place.calls] == [
+        "https://me:pass@one.example.org",
+        "https://me:secret@two.example.org",
+        "https://three.example.org/${WORD}",
+    ]
+    words = (place.folder / "words").read_text()
+    assert not [word for word in ("pass", "secret", "example.org") if word in words]
+
+
+@pytest.mark.parametrize("what", ["package", "override", "manifest"])
+def test_a_damaged_set_is_pulled_again(place: Place, what: str) -> None:
+    digest = place.rig.overlay("two", "shadow", override=True) if what == "override" else place.digest
+    path = Path(place.rig.layout.overlay(place.rig.facts.key, digest))
+    if what == "manifest":
+        lost = path / "overlay.json"
+        shutil.copy(lost, place.folder / "taken")
+        lost.write_text("")
+    else:
+        key = json.loads((path / "overlay.json").read_text())["members"][0]["key"]
+        lost = place.rig.home / "store" / key
+        lost.rename(place.folder / "taken")
+    (place.folder / "aside").write_text(json.dumps([str(place.folder / "taken"), str(lost)]))
+    code = f"""
+failed = failure(lambda: asyncio.run(created({digest!r})))
+os.environ["VPM_ENV_CACHES"] = "file:///c"
+for _ in range(2):
+    asyncio.run(created({digest!r}))
+    node = ray_node.Node()
+tell(failed=failed)
+"""
+    told = place.agent(code)
+
+    assert told["failed"].startswith(f"FailedError: the set in `{path}` is damaged: ")
+    assert told["failed"].endswith("\n`vpm_env` names no `cache`, and there is none in VPM_ENV_CACHES")
+    assert [call[:3] for call in place.calls] == [["pull", "file:///c", digest]]
+
+
+def test_a_base_that_changed_is_an_error_of_the_job(place: Place) -> None:
+    base = place.rig.base
+    known = kit.dist_info(base, "idna", "3.20")
+    odd = kit.dist_info(base, "some-thing", "1.0+cu128")
+    odd = odd.rename(odd.with_name("Some.Thing-1.0+cu128.dist-info"))
+    facts = {"idna": "3.20", "some-thing": "1.0+cu128", "vllm": place.rig.facts.engine_version}
+    digest = place.rig.overlay("two", "other", facts=facts)
+    code = f"tell(failed=failure(lambda: asyncio.run(created({digest!r}))), leases=len(node._leases))"
+    same = place.agent(code)
+    shutil.rmtree(known)
+    gone = place.agent(code)
+    known = kit.dist_info(base, "idna", "1.0")
+    changed = place.agent(code)
+    aliases = "import _vpm_env.activate as own; own.ENGINE_NAMES = ('engine', 'idna')"
+    broken = kit.dist_info(base, "broken", "1.0", metadata="")
+    alias = place.agent(f"{aliases}; tell(changes=ray.changes_of(['engine==1.0', 'absent==2.0', 'broken==2.0']))")
+    for folder in (known, odd, broken):
+        shutil.rmtree(folder)
+
+    assert same == {"failed": "", "leases": 1}
+    begin = f"FailedError: workers would not have the set {digest[:12]} here: the base changed: idna 3.20 \u2192"
+    assert gone == {"failed": f"{begin} missing", "leases": 0}
+    assert changed == {"failed": f"{begin} 1.0", "leases": 0}
+    assert alias == {"changes": "absent 2.0 \u2192 missing"}
+
+
+def test_what_a_set_brings_in_place_of_the_bases_is_no_change_of_the_base(place: Place) -> None:
+    digest = place.rig.overlay("two", "shadow", override=True, facts={"shadow": "0.9"})
+    told = place.agent(f"tell(uris=asyncio.run(created({digest!r})))")
+
+    assert told["uris"] == [f"vpm_env://{digest}"]
+
+
+def test_what_prints_at_pythons_start_is_no_answer(place: Place) -> None:
+    (place.folder / "sitecustomize.py").write_text(
+        "import atexit\nprint('hello', end=' ')\natexit.register(print, 'state\\ndigest')\n"
+    )
+    told = place.agent(
+        f"context.env_vars['PYTHONPATH'] = {str(place.folder)!r}\n"
+        f"tell(failed=failure(lambda: asyncio.run(created({place.digest!r}))))"
+    )
+
+    assert told["failed"] == ""
+
+
+def test_a_python_of_several_words_is_tried_as_ray_starts_it(place: Place) -> None:
+    told = place.agent(
+        "context.py_executable = f'env A=\"1 2\" {sys.executable}'\n"
+        f"tell(failed=failure(lambda: asyncio.run(created({place.digest!r}))))"
+    )
+
+    assert told["failed"] == ""
 
 
 def test_without_any_cache_a_node_says_so(place: Place) -> None:
@@ -273,7 +396,32 @@ except (asyncio.CancelledError, ray_node.FailedError) as error:
     told = place.agent(code)
 
     assert told["kind"] == ("FailedError" if how == "timeout" else "CancelledError")
-    assert how == "cancelled" or told["failed"].endswith("takes longer than 2 s")
+    assert how == "cancelled" or told["failed"] == f"`{place.folder / 'vpm-env'}` takes longer than 2 s"
+    assert is_ended(int((place.folder / "child").read_text()))
+
+
+def test_a_set_that_is_here_waits_for_nobody_elses(place: Place) -> None:
+    (place.folder / "mode").write_text("hangs")
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+
+async def both():
+    # As many threads as an agent has are busy with what a silent cache does not give.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    hanging = asyncio.create_task(created({{"digest": {DIGEST!r}, "cache": "file:///a"}}))
+    while not os.path.exists({str(place.folder / "child")!r}):
+        await asyncio.sleep(0.01)
+    try:
+        return await asyncio.wait_for(created({place.digest!r}), 20)
+    finally:
+        hanging.cancel()
+        await asyncio.wait([hanging])
+
+tell(uris=asyncio.run(both()))
+"""
+    told = place.agent(code)
+
+    assert told["uris"] == [f"vpm_env://{place.digest}"]
     assert is_ended(int((place.folder / "child").read_text()))
 
 
@@ -296,7 +444,7 @@ tell(failed=failed, uris=asyncio.run(created(field)))
 """
     told = place.agent(code)
 
-    assert told["failed"].startswith("FailedError: fetching\nerror: the cache is not reached")
+    assert told["failed"] == f"FailedError: {SAID}"
     assert told["uris"] == [f"vpm_env://{place.digest}"]
 
 
@@ -344,7 +492,14 @@ REFUSED = {
     "a path for a channel": ("../prod", "is no name of a channel"),
     "an option for a cache": ({"digest": DIGEST, "cache": "--unsigned"}, "is no URL"),
     "a password": ({"digest": DIGEST, "cache": "https://me:secret@example.org/"}, "has credentials"),
-    "a channel on a node": ("prod", "RAY_RUNTIME_ENV_HOOK=_vpm_env.ray.resolve"),
+    "an option with a password": ({"digest": DIGEST, "cache": "-http://me:secret@example.org"}, "has credentials"),
+    "a password with a slash": ({"digest": DIGEST, "cache": "http://me:12/secret@example.org"}, "has credentials"),
+    "a variable of the node": ({"digest": DIGEST, "cache": "http://example.org/${SECRET}"}, "names a variable"),
+    "a channel on a node": (
+        "prod",
+        '`prod`: `_vpm_env.ray.runtime_env("prod")` in the driver does that, or name a digest',
+    ),
+    "a channel behind ray://": ("prod", "RAY_RUNTIME_ENV_HOOK=_vpm_env.ray.resolve` does it for `ray.init` alone"),
 }
 
 
@@ -366,6 +521,21 @@ def test_fields_that_change_the_python_of_workers_are_refused(place: Place) -> N
     told = place.agent(f"tell(failed=failure(lambda: node.validate({{'vpm_env': {DIGEST!r}, 'pip': ['rich']}})))")
 
     assert told["failed"] == "ValueError: `vpm_env` does not go with `pip`, whose workers run another Python"
+
+
+@pytest.mark.parametrize("name", ["VPM_ENV_DISABLE", "VPM_ENV_WITHOUT"])
+def test_a_job_that_would_take_from_its_set_is_refused(place: Place, name: str) -> None:
+    code = f"""
+env = {{"vpm_env": {DIGEST!r}, "env_vars": {{{name!r}: "plug"}}}}
+tell(
+    failed=[failure(lambda: node.validate(env)), failure(lambda: ray.resolve(env))],
+    plain=[failure(lambda: node.validate({{**env, "env_vars": vars}})) for vars in ({{{name!r}: "0"}}, {{}}, None)],
+)
+"""
+    told = place.agent(code)
+
+    said = f"ValueError: `vpm_env` does not go with `{name}` in `env_vars`: all workers have the whole set"
+    assert told == {"failed": [said] * 2, "plain": [""] * 3}
 
 
 def test_the_driver_puts_a_digest_in_the_place_of_a_channel(place: Place) -> None:
@@ -395,6 +565,7 @@ def test_a_driver_may_give_its_own_set(place: Place) -> None:
     told = place.agent(code)
     code = "tell(failed=failure(ray.runtime_env), shared=[*map(ray.share, [None, {'pip': ['rich']}])])"
     bare = place.agent(code, env={"VPM_ENV_DISABLE": "1"})
+    wrong = place.agent("tell(failed=[failure(lambda: ray.runtime_env(what)) for what in (5, ['prod'], 'Prod')])")
 
     assert told["env"] == {"vpm_env": {"digest": place.digest}}
     assert [shared["vpm_env"]["digest"] for shared in told["shared"]] == [place.digest, DIGEST]
@@ -403,6 +574,7 @@ def test_a_driver_may_give_its_own_set(place: Place) -> None:
     assert bare["failed"] == (
         "RuntimeError: this process has no plugin set to give to its workers: VPM_ENV_DISABLE is set"
     )
+    assert {failed.partition(": ")[0] for failed in wrong["failed"]} == {"ValueError"}
 
 
 def test_workers_that_differ_are_named() -> None:
@@ -419,6 +591,20 @@ def test_workers_that_differ_are_named() -> None:
     )
 
 
+def test_a_node_without_the_plugin_is_told_what_it_may_lack(place: Place) -> None:
+    code = "answer = ray.told(); tell(said=str(ray.DiffersError('f' * 64, [answer])).splitlines()[1], **answer)"
+    bare = place.agent(code, env={"VPM_ENV_PROFILE": "other"})
+    pinned = place.agent(code, env={"VPM_ENV_PIN": place.rig.pin(place.digest), "VPM_ENV_PIN_BY": "ray"})
+
+    hint = "(nobody pinned it: does the job name a set, and is the plugin in RAY_RUNTIME_ENV_PLUGINS of that node?)"
+    assert bare["said"] == f"  {bare['worker']}: {bare['reason']} {hint}"
+    assert bare["reason"].startswith("profile other has no current generation")
+    assert pinned["said"] == f"  {pinned['worker']}: {place.digest[:12]}"
+
+
+UNFIT = [{"digest": DIGEST, "cache": cache} for cache in ("-x", "http://me@example.org", "http://x/${A}")]
+
+
 def test_the_schema_says_the_same(place: Place) -> None:
     path = place.agent("tell(path=ray.schema())")["path"]
     schema = json.loads(Path(path).read_text())
@@ -426,7 +612,15 @@ def test_the_schema_says_the_same(place: Place) -> None:
     assert schema["title"] == "vpm_env"
     for field in ("prod", DIGEST, {"digest": DIGEST, "cache": "s3://sets"}, {"channel": "prod"}):
         jsonschema.validate(field, schema)
-    for field in ({}, 7, {"digest": DIGEST[:12]}, {"cache": "s3://sets"}, {"channel": "-x"}, {"digets": DIGEST}):
+    for field in (
+        {},
+        7,
+        {"digest": DIGEST[:12]},
+        {"cache": "s3://sets"},
+        {"channel": "-x"},
+        {"digets": DIGEST},
+        *UNFIT,
+    ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(field, schema)
 

@@ -601,6 +601,7 @@ def _networks(nodes: list[Node]) -> Iterator[None]:
             _ip("netns", "add", node.name)
             stack.callback(_ip, "netns", "del", node.name)
             _ip("link", "add", node.name, "type", "veth", "peer", "name", "eth0", "netns", node.name)
+            stack.callback(_ip, "link", "del", node.name)  # by itself it would go some time after the network
             _ip("link", "set", node.name, "master", BRIDGE, "up")
             inside = ("-n", node.name)
             _ip(*inside, "addr", "add", f"{node.address}/24", "dev", "eth0")
@@ -617,8 +618,8 @@ def _forget_networks() -> None:
         for pid in _run("ip", "netns", "pids", name).split():
             os.kill(int(pid), signal.SIGKILL)
         _ip("netns", "del", name)
-    if Path("/sys/class/net", BRIDGE).exists():
-        _ip("link", "del", BRIDGE)
+    for link in Path("/sys/class/net").glob(f"{BRIDGE}*"):
+        subprocess.run(["ip", "link", "del", link.name], capture_output=True, check=False)  # it may be going already
 
 
 def _ip(*words: str) -> None:

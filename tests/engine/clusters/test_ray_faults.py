@@ -259,7 +259,8 @@ def test_a_node_that_is_cut_off_is_lost_and_the_job_goes_on_elsewhere(cluster: C
     assert after["came"]["digest"] == late
     assert [answer["digest"] for answer in (*after["movers"], *after["checked"])] == [digest] * 7
     require_well(cluster, digest)
-    assert cluster.gets == []
+    # Of other sets there may be some: a node that joins has those of jobs of which Ray thinks that they are there.
+    assert [node.address, f"/{cluster.parcel(digest)}"] not in cluster.gets
     cluster.vpm_env(node, "gc")
     assert cluster.remains(node, late) == []
 
