@@ -27,6 +27,9 @@ _PAUSE = 0.5
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+!-]*)*")
 """What is a path in every kind of cache: no `..`, nothing that a URL would spell otherwise."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_CREDENTIALS = re.compile(r"(?s)(?<=:)(//)?.*@")
+"""Of a URL that is none: in a password that nobody has encoded anything may stand."""
+_ENCODED = "in a user's name, a password and a path, `/` is written `%2F` and `@` `%40` where it parts nothing"
 _KINDS = "a path, or a URL that begins with `file:`, `http:`, `https:` or `s3:`"
 
 
@@ -145,7 +148,7 @@ def open_bucket(url: str, *, env: Mapping[str, str], timeout: float = TIMEOUT, p
     except OSError as error:
         raise _no_cache(url, f"the file of certificates cannot be read: {(error.strerror or '').lower()}") from None
     except ValueError:
-        raise _no_cache(url, "is no URL") from None
+        raise _no_cache(url, "is no URL", hint=_ENCODED if "@" in url else None) from None
     raise _no_cache(url, f"is none: give {_KINDS}")
 
 
@@ -167,6 +170,9 @@ def _web(url: str, env: Mapping[str, str], timeout: float) -> Shelf:
     parts = urlsplit(url)
     if not parts.hostname or parts.query or parts.fragment:
         raise _no_cache(url, "has no host, or more than a path behind it")
+    _ = parts.port  # `ValueError` for what is no number: a slash in a password ends the host too early
+    if "@" in parts.path:
+        raise _no_cache(url, "has an `@` behind its host", hint=_ENCODED)
     host = parts.netloc.rpartition("@")[2]
     bare = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
     login = unquote(parts.username or ""), unquote(parts.password or "")
@@ -186,5 +192,5 @@ def _s3(url: str, env: Mapping[str, str], timeout: float) -> Shelf:
 
 
 def _no_cache(url: str, reason: str, *, hint: str | None = None) -> CacheError:
-    shown = redact(url).encode("ascii", "backslashreplace").decode()
+    shown = redact(_CREDENTIALS.sub(r"\1****@", url)).encode("ascii", "backslashreplace").decode()
     return CacheError(url="".join(each if each.isprintable() else "?" for each in shown), reason=reason, hint=hint)

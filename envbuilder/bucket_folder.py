@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from os.path import basename, dirname, isdir, isfile, join, lexists
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, fs
@@ -130,7 +131,8 @@ class Folder:
 
     def _require(self) -> None:
         if not isdir(self._root):
-            raise CacheError(url=self.shown, reason="there is no such folder")
+            hint = f"a cache begins as an empty folder: `mkdir -p {quote(self._root)}`"
+            raise CacheError(url=self.shown, reason="there is no such folder", hint=hint)
 
     def _blocks(self, descriptor: int, path: str, start: int) -> Generator[bytes]:
         """Yield nothing first, and then what is read; the descriptor is closed when this ends."""

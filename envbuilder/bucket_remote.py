@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.downloads import Piece
+from envbuilder.errands import heeding_signals
 from envbuilder.errors import CacheError
 
 if TYPE_CHECKING:
@@ -76,11 +77,17 @@ class Remote:
 
     def tagged(self, path: str, limit: int) -> tuple[bytes, str] | None:
         """Read a small file with the server's tag of it; more than `limit` bytes are one byte too many."""
-        answer = self._answer(path, 0)
-        if answer is None:
-            return None
-        found = Piece(answer.meta["size"], 0, self._blocks(answer, path))
-        return found.up_to(limit), answer.meta["e_tag"] or ""
+
+        def read() -> tuple[bytes, str] | None:
+            answer = self._answer(path, 0)
+            if answer is None:
+                return None
+            size, tag = answer.meta["size"], answer.meta["e_tag"] or ""
+            if size <= limit:
+                return bytes(self._done(path, answer.bytes) or b""), tag
+            return Piece(size, 0, self._blocks(answer, path)).up_to(limit), tag
+
+        return heeding_signals(read)
 
     def swap(self, path: str, content: bytes, tag: str | None) -> bool:
         """Put a file if it has this tag, or where there is none; tell whether it had."""
@@ -162,7 +169,7 @@ class Remote:
         from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError, PreconditionError
 
         try:
-            return call()
+            return heeding_signals(call)
         except (AlreadyExistsError, NotSupportedError, PreconditionError):
             raise
         except FileNotFoundError as error:

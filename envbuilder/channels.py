@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from envbuilder.depot import Depot, written
 from envbuilder.errors import CacheError
+from envbuilder.keys import is_signed
 from envbuilder.waybill import Channel, channel_path
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ _TRIES = 10
 
 
 def move(depot: Depot, name: str, digest: str, key: SecretKey | None) -> Channel:
-    """Let a channel name a set, which must be there; one that names it already stays as it is."""
+    """Let a channel name a set, which must be there; one that names it already only gets our signature, too."""
     depot.waybill(digest)
 
-    def moved(now: Channel | None) -> Channel | None:
+    def moved(now: Channel | None) -> Channel:
         if now is None:
             return Channel(name=name, digest=digest)
-        return None if now.digest == digest else now.moved(digest)
+        return now if now.digest == digest else now.moved(digest)
 
     return _changed(depot, name, moved, key)
 
@@ -43,21 +44,28 @@ def move_back(depot: Depot, name: str, key: SecretKey | None) -> Channel:
     return _changed(depot, name, moved_back, key)
 
 
-def _changed(
-    depot: Depot, name: str, changed: Callable[[Channel | None], Channel | None], key: SecretKey | None
-) -> Channel:
+def _changed(depot: Depot, name: str, changed: Callable[[Channel | None], Channel], key: SecretKey | None) -> Channel:
     """Write what `changed` makes of a channel, once more for each time that somebody else was quicker."""
     wanted: Channel | None = None
     for _ in range(_TRIES):
         now, tag = depot.tagged_channel(name)
-        if now is not None and now == wanted:
-            return now  # it got through, and nobody heard the answer
-        wanted = changed(now)
-        if wanted is None and now is not None:
-            return now
-        if wanted is not None and _written(depot, wanted, tag, key):
+        if wanted is None or now != wanted:  # else it got through, and nobody heard the answer
+            wanted = changed(now)
+        put = _signed if now == wanted else _written
+        if put(depot, wanted, tag, key):
             return wanted
     raise CacheError(url=depot.shown, reason=f"others move `{name}` all the time")
+
+
+def _signed(depot: Depot, now: Channel, tag: Any, key: SecretKey | None) -> bool:
+    """Have our signature beside the others of a channel that stays as it is; False where it moved meanwhile."""
+    if key is None:
+        return True
+    path = channel_path(now.name)
+    there, seen = depot.seen(path)
+    if there is None or seen != tag:
+        return False
+    return bool(is_signed(there, [key.public])) or depot.bucket.swap(path, written(there, key), tag)
 
 
 def _written(depot: Depot, wanted: Channel, tag: Any, key: SecretKey | None) -> bool:

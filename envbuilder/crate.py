@@ -140,4 +140,5 @@ def _tar(folder: str) -> Iterator[bytes]:
         padding = -member.size % tarfile.BLOCKSIZE
         yield bytes(padding)
         total += len(head) + member.size + padding
-    yield bytes(-total % tarfile.RECORDSIZE or tarfile.RECORDSIZE)
+    end = 2 * tarfile.BLOCKSIZE  # one block of zeros is no end: other readers warn of it
+    yield bytes(end + -(total + end) % tarfile.RECORDSIZE)

@@ -70,6 +70,14 @@ class Depot(NamedTuple):
         """Tell whether somebody signed a document who is trusted, or nobody need have."""
         return self.trust.takes_unsigned or keys.is_signed(document, self.trust.keys) is not None
 
+    def require_no_strangers(self, path: str, document: dict[str, Any]) -> None:
+        """Raise `CacheError` where somebody else may have signed a document, who would lose that if it made way."""
+        if others := sorted(set(_signers(document)) - {key.name for key in self.trust.keys}):
+            named = ", ".join(f"`{name}`" for name in others)
+            reason = f"`{path}` says something else, and is signed by {named}, whom nobody trusts here"
+            hint = "`--trusted-key NAME:KEY` takes what is there, and signs beside it"
+            raise CacheError(url=self.shown, reason=reason, hint=hint)
+
     def has(self, path: str, key: SecretKey | None) -> bool:
         """Tell whether there is a document that this key has signed; without a key, any will do."""
         there, _ = self.seen(path)

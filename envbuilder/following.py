@@ -1,16 +1,19 @@
 """follow: keep a machine on the set that a channel names. A moved channel is a switch here, or a rollback.
 
-What somebody undoes here stays undone until the channel moves again; and a channel is never older than it was.
+What somebody undoes here stays undone until the channel moves again; and a channel is never older than it was, also
+for whoever only asks what it names, as the driver of a Ray job does.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from os.path import dirname, join
+from os.path import dirname, isfile, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs
 from envbuilder import profile as profiles
+from envbuilder.contexts import suppress
 from envbuilder.delivery import Wish, pull
 from envbuilder.digest import read_sealed, sealed, sha256_of
 from envbuilder.errors import CacheError
@@ -52,8 +55,20 @@ def go_along(found: Scope, depot: Depot, channel: Channel, wish: Wish, report: R
     require_not_older(found, depot, channel)
     pulled = pull(found, depot, depot.waybill(channel.digest), wish, report)
     if wish.records and wish.switch:
-        _note(found, depot, channel)
+        _note(_followed(found, depot, channel.name), channel)
+    _note(_seen(found, depot, channel.name), channel)
     return pulled
+
+
+def look(found: Scope, depot: Depot, name: str) -> Channel:
+    """Read a channel as it is now, and remember that it was so far, if there is a home; raise as `go_along`."""
+    channel = channel_of(depot, name)
+    path = _seen(found, depot, name)
+    if _require_not_older(depot, channel, path) < channel.serial and isfile(found.layout.format):
+        with suppress(OSError):  # it is another user's, who lets us only look
+            _note(path, channel)
+            fs.give_dir(dirname(path), os.stat(found.layout.home))
+    return channel
 
 
 def require_not_older(found: Scope, depot: Depot, channel: Channel) -> int:
@@ -61,13 +76,17 @@ def require_not_older(found: Scope, depot: Depot, channel: Channel) -> int:
 
     Raise `CacheError` where the channel is an older copy of itself.
     """
-    seen = _seen(found, depot, channel.name)
-    if channel.serial >= seen:
-        return seen
-    reason = f"`{channel.name}` is older than it was: move {channel.serial} after {seen}"
-    hint = (
-        f"somebody put an old copy there, or made it anew; without `{_path(found, depot, channel.name)}` it is followed"
-    )
+    _require_not_older(depot, channel, _seen(found, depot, channel.name))
+    return _require_not_older(depot, channel, _followed(found, depot, channel.name))
+
+
+def _require_not_older(depot: Depot, channel: Channel, path: str) -> int:
+    """Return the move of a channel that a file remembers; raise `CacheError` for an older one."""
+    known = _move(path)
+    if channel.serial >= known:
+        return known
+    reason = f"`{channel.name}` is older than it was: move {channel.serial} after {known}"
+    hint = f"somebody put an old copy there, or made it anew; without `{path}` it is followed"
     raise CacheError(url=depot.shown, reason=reason, hint=hint)
 
 
@@ -90,21 +109,29 @@ def wish_of(depot: Depot, channel: Channel | None, *, records: bool = True, swit
     return Wish(records=records, switch=switch, origin=origin)
 
 
-def _seen(found: Scope, depot: Depot, name: str) -> int:
-    """Return the last move of a channel that this machine went along with; 0 where it is not known."""
+def _move(path: str) -> int:
+    """Return the move of a channel that a file remembers; 0 where there is none."""
     try:
-        return int(read_sealed(_path(found, depot, name))["serial"])
+        return int(read_sealed(path)["serial"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 
 
-def _note(found: Scope, depot: Depot, channel: Channel) -> None:
-    path = _path(found, depot, channel.name)
+def _note(path: str, channel: Channel) -> None:
     fs.make_dirs(dirname(path))
     fs.write_atomic(path, dumps(sealed({"serial": channel.serial, "digest": channel.digest})).encode())
 
 
-def _path(found: Scope, depot: Depot, name: str) -> str:
+def _followed(found: Scope, depot: Depot, name: str) -> str:
+    """Say where it is remembered which move of a channel this profile went along with."""
     profile = profile_of(found)
-    named = sha256_of([depot.shown, name, profile.name, profile.base_key])
-    return join(found.layout.cache, "followed", f"{named[:32]}.json")
+    return _file(found, depot.shown, name, profile.name, profile.base_key)
+
+
+def _seen(found: Scope, depot: Depot, name: str) -> str:
+    """Say where it is remembered which move of a channel this home has heard of; that needs no base."""
+    return _file(found, depot.shown, name)
+
+
+def _file(found: Scope, *words: str) -> str:
+    return join(found.layout.cache, "followed", f"{sha256_of(list(words))[:32]}.json")

@@ -14,6 +14,7 @@ from envbuilder import flocks, fs, parcel, process, store, waybill
 from envbuilder.depot import Depot, written
 from envbuilder.digest import read_sealed, sha256_of
 from envbuilder.errors import CacheError, ProfileError
+from envbuilder.notation import loads
 from envbuilder.revision import manifest_of
 from envbuilder.waybill import Card, Channel, Sum, Waybill, card_document, input_document
 
@@ -62,8 +63,8 @@ class _Loading:
     def put(self, path: str, document: dict[str, Any]) -> bool:
         """Put a document into the cache; tell whether nothing was there.
 
-        What is there already and is believed gets our signature beside the others; what nobody trusted has signed makes
-        way.
+        What is there already and is believed, or says the same, gets our signature beside the others. What says
+        something else makes way, unless somebody seems to have signed it whom nobody trusts here: `CacheError`.
         """
         if self.depot.bucket.create(path, written(document, self.key)):
             return True
@@ -71,10 +72,17 @@ class _Loading:
             there, tag = self.depot.seen(path)
             if there is None or self.depot.has(path, self.key):
                 break
-            signed = written(there if self.depot.believes(there) else document, self.key)
-            if self.depot.bucket.swap(path, signed, tag):
+            if self.depot.bucket.swap(path, written(self._kept(path, there, document), self.key), tag):
                 break
         return False
+
+    def _kept(self, path: str, there: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+        """Return what is to be signed: what is there, or our document in its place."""
+        ours = loads(written(document, None))
+        if self.depot.believes(there) or {**there, "signatures": []} == {**ours, "signatures": []}:
+            return there
+        self.depot.require_no_strangers(path, there)
+        return document
 
     def card(self, key: str) -> Card | None:
         """Return a package's card, signed by us too; None where there is none that is believed."""

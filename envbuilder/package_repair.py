@@ -19,7 +19,7 @@ from envbuilder import profile as profiles
 from envbuilder.assembly import fill
 from envbuilder.base import describe
 from envbuilder.caching import pulled_from
-from envbuilder.errors import BaseError, PackageError, ProfileError, SeveralErrors, SourceError, VpmError
+from envbuilder.errors import BaseError, PackageError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT
 from envbuilder.package_damage import COMPILE, DROP, FETCH, NAME, RIGHTS
 from envbuilder.rebuilding import job_of
@@ -127,7 +127,7 @@ def _bases(mending: Mending) -> Iterator[Base]:
 
 def _have_anew(mending: Mending, key: str, entry: Wrong) -> None:
     """Have a package by the lock of one of the generations that have it, the surest first."""
-    refused: VpmError = ProfileError("no lock that is kept here says where it came from")
+    refused: VpmError | None = None
     for origin in sorted(_origins(mending, key), key=lambda origin: not origin.is_sure):
         try:
             job, lock = _job(mending, origin)
@@ -138,7 +138,18 @@ def _have_anew(mending: Mending, key: str, entry: Wrong) -> None:
         with mending.attempt(entry, "it was had anew from its source"):
             store.name_again(mending.layout, key)
         return
-    mending.refuse(entry, f"`{key[33:]}` cannot be had anew: {' '.join(_told(refused).split())}")
+    why = " ".join(_told(refused).split()) if refused else _unknown(mending, key)
+    mending.refuse(entry, f"`{key[33:]}` cannot be had anew: {why}")
+
+
+def _unknown(mending: Mending, key: str) -> str:
+    """Say what to do about a package that only sets without a generation have, which were pulled that way."""
+    layout, path = mending.layout, mending.layout.package(key)
+    sets = ((base, digest) for base in fs.names_in(layout.overlays) for digest in fs.names_in(layout.overlay(base, "")))
+    digest = next((digest for base, digest in sets if key in overlay.members(layout, base, digest)), "")
+    moved = f" once `{path}` is moved away" if os.path.lexists(path) else ""
+    pull = f"; `vpm-env pull URL {digest} --no-generation` has it{moved}" if digest else ""
+    return f"no lock that is kept here says where it came from{pull}"
 
 
 def _job(mending: Mending, origin: Origin) -> tuple[Job, Lock]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _RUNNING: set[subprocess.Popen[str]] = set()
 _NAMED = re.compile(r"\$\{\w+\}")
 _VARIABLES = re.compile(r"(?:[\w.-]*:)?\$\{\w+\}@|\$\{\w+\}(?::\$\{\w+\})?@|git@")
-_USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
+_USERINFO = re.compile(r"(?<=://)(?:[^/\s'\"]*@|[^/\s'\"@:\[]*:(?!(?:\d*|\$\{\w+\})[/?#])[^\s'\"]*@)")
+"""User info of a URL; also with a slash in it, which ends the host too early: what is behind a host's `:` is a port."""
 _PARAMETER = re.compile(
     r"(?<=[?&;])([\w.%-]*(?:token|secret|passw|signature|credential|auth|key)[\w.%-]*|sig|jwt|pat)=([^&;#\s'\"<>`)]+)",
     re.IGNORECASE,

@@ -265,6 +265,9 @@ def _require_format(layout: Layout) -> None:
 
         require_vacant(layout)
         return
+    except NotADirectoryError:
+        hint = "name a folder with `--home` or `VPM_ENV_HOME`"
+        raise HomeError(home=layout.home, reason="is no folder, or lies in something that is none", hint=hint) from None
     except (OSError, ValueError) as error:
         raise HomeError(home=layout.home, reason=f"has an unreadable `format` file: {error}") from None
     require_format(layout, number)

@@ -217,6 +217,8 @@ def _problems(base: Base, known: Mapping[str, Any]) -> Iterator[str]:
     recorded = files.recorded(base.purelib)
     if not recorded:
         yield "its RECORD is missing"
+    if "ray" in base.distributions and not isfile(join(base.purelib, files.RAY)):
+        yield "the base has got Ray since, and it has no plugin for it"
     for name, digests in recorded.items():
         if not files.is_as_recorded(base.purelib, name, digests):
             yield f"`{name}` is not as it was written"

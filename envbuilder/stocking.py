@@ -228,7 +228,7 @@ def _unless_failed(results: list[Result]) -> list[Package]:
     """Return the packages if there are no errors; those about missing files become one."""
     lacking = [error for error in results if isinstance(error, SourceError)]
     found = (error for error in results if isinstance(error, VpmError) and error not in lacking)
-    errors: list[VpmError] = list(dict.fromkeys(found))  # what ended several is told once
+    errors: list[VpmError] = list({error.message: error for error in found}.values())  # what ended several is told once
     if lacking:
         errors.insert(0, SourceError(tuple(pair for error in lacking for pair in error.missing), hint=lacking[0].hint))
     if len(errors) > 1:

@@ -152,7 +152,8 @@ def _takes_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("do", choices=("keygen", "ls", "channel"), metavar="keygen|ls|channel", help="what to do")
     parser.add_argument("words", nargs="*", metavar="WORD", help="NAME [FILE] | URL | URL CHANNEL [DIGEST]")
     parser.add_argument("--rollback", action="store_true", help="`channel`: name the set that it named before")
-    _takes_key(parser, "`channel`: sign")
+    help_ = f"sign with this secret key (else ${KEY_VARIABLE}), and believe what it signed"
+    parser.add_argument("--key", metavar="FILE", help=help_)
     _takes_trust(parser)
     json_only(parser)
 
@@ -199,7 +200,7 @@ def _ls(call: Call) -> int:
     from envbuilder.cache_views import show_listed
     from envbuilder.inventory import inventory
 
-    depot = _depot(call, url=call.arguments.words[0])
+    depot = _depot(call, own=_own(call), url=call.arguments.words[0])
     show_listed(inventory(depot), call.arguments.json, call.console)
     return 0
 
@@ -207,7 +208,8 @@ def _ls(call: Call) -> int:
 def _channel(call: Call) -> int:
     from envbuilder.cache_views import show_channel
     from envbuilder.channels import move, move_back
-    from envbuilder.following import channel_of
+    from envbuilder.following import look
+    from envbuilder.scope import scope
     from envbuilder.waybill import is_digest
 
     asked = call.arguments
@@ -215,7 +217,8 @@ def _channel(call: Call) -> int:
     if digests and not is_digest(digests[0]):
         raise UsageError(f"`{digests[0]}` is no digest: 64 hex digits", hint="`vpm-env cache ls URL` lists them")
     if not (digests or asked.rollback):
-        show_channel(channel_of(_depot(call, url=url), _channel_name(name)), asked.json, call.console)
+        depot = _depot(call, own=_own(call), url=url)
+        show_channel(look(scope(call.options, call.env), depot, _channel_name(name)), asked.json, call.console)
         return 0
     key = _signer(asked.key, call.env, unsigned=asked.unsigned)
     depot = _depot(call, own=key, url=url)
@@ -310,6 +313,12 @@ def _signer(option: str | None, env: Environment, *, unsigned: bool) -> SecretKe
     from envbuilder.keys import read_secret
 
     return read_secret(env.expand(path))
+
+
+def _own(call: Call) -> SecretKey | None:
+    """Read the key of who only looks, if he names one: what it signed is believed."""
+    asked = call.arguments
+    return _signer(asked.key, call.env, unsigned=True) if asked.key and not asked.unsigned else None
 
 
 def _channel_name(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from kit.caches import CacheFault, certificate, s3_cache, web_cache
 
 from envbuilder import downloads
 from envbuilder.bucket import Bucket, open_bucket
+from envbuilder.errands import heeding_signals
 from envbuilder.errors import CacheError
 
 if TYPE_CHECKING:
@@ -437,6 +439,32 @@ def test_who_is_not_there_is_told(url: str, words: str) -> None:
     assert "pass-word-7" not in str(refused.value)
 
 
+def test_calls_of_the_main_thread_alone_are_made_by_another() -> None:
+    """What they raise is raised here, and one that a signal made us leave keeps nobody waiting."""
+    with pytest.raises(CacheError, match="no"):
+        heeding_signals(lambda: (_ for _ in ()).throw(CacheError(url="x", reason="no")))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(heeding_signals, threading.get_ident).result() != heeding_signals(threading.get_ident)
+        assert pool.submit(lambda: heeding_signals(threading.get_ident) == threading.get_ident()).result()
+
+    main, has_begun, is_over = threading.get_ident(), threading.Event(), threading.Event()
+
+    def silent() -> None:
+        has_begun.set()
+        is_over.wait()
+
+    def interrupt() -> None:
+        has_begun.wait()
+        signal.pthread_kill(main, signal.SIGINT)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            heeding_signals(silent)
+    assert heeding_signals(threading.get_ident) != threading.get_ident()
+    is_over.set()
+
+
 # -- a store that speaks S3 --------------------------------------------------------------------------------------------
 
 
@@ -520,8 +548,9 @@ def test_a_store_that_nobody_serves_is_told_without_its_secrets(s3: S3Cache, tmp
 def test_a_folder_that_is_not_there_is_not_an_empty_cache(tmp_path: Path) -> None:
     bucket = open_bucket(str(tmp_path / "none"), env={})
     for call in (lambda: bucket.read("a", limit=1), lambda: bucket.names("a")):
-        with pytest.raises(CacheError, match="there is no such folder"):
+        with pytest.raises(CacheError, match="there is no such folder") as refused:
             call()
+        assert f"`mkdir -p {tmp_path / 'none'}`" in str(refused.value.hint)
 
 
 def test_no_lock_is_taken_to_read_a_folder(tmp_path: Path) -> None:
@@ -576,6 +605,12 @@ def test_what_others_are_to_fetch_they_may_read(tmp_path: Path, umask: int) -> N
         "https://",
         "https:///x",
         "https://host/x?token=pass-word-7",
+        "https://agent:pass-word-7/kret@host/x",
+        "https://agent:12/pass-word-7@host/x",
+        "https://agent:p@ss/pass-word-7@host/x",
+        "https:agent:pass-word-7@host/x",
+        "sftp://agent:12/pass-word-7@host/x",
+        "agent:pass-word-7@host/x",
         "https://host:port/x",
         "https://[/x",
         "s3://",

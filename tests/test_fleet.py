@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 import kit
 import pytest
+from kit.caches import CacheFault, web_cache
 from test_cli import lines_of, on_terminal, shown
+
+from envbuilder import crate
 
 GROUP = "vllm.general_plugins"
 NOWHERE = "file:///nowhere/at/all"
@@ -326,6 +331,18 @@ def test_a_file_that_is_cut_off_is_refused_and_leaves_nothing(
     assert not list(node.home.glob("store/*"))
 
 
+@pytest.mark.parametrize("size", [0, 512, 1024, 9 * 512])
+def test_the_end_of_a_file_is_two_blocks_of_zeros(size: int, tmp_path: Path) -> None:
+    """Readers other than Python's warn of a lone one."""
+    for blocks in range(20):  # one of these fills a record to its last block but one
+        folder = tmp_path / str(blocks)
+        (folder / "packages").mkdir(parents=True)
+        (folder / "packages" / "a").write_bytes(b"a" * (size + 512 * blocks))
+        crate.write(str(folder), str(folder / "file"))
+        content = (folder / "file").read_bytes()
+        assert (len(content) % 10240, content.endswith(bytes(1024))) == (0, True)
+
+
 def test_a_policy_says_which_caches_and_keys(fleet: Fleet, node: kit.VpmEnv, bases: tuple[kit.Base, kit.Base]) -> None:
     folder = bases[1].prefix / "etc" / "vpm-env"
     folder.mkdir(parents=True)
@@ -356,6 +373,10 @@ def test_a_cache_is_listed(fleet: Fleet, own_cache: Path) -> None:
     assert {each["digest"] for each in listed["sets"]} == set(fleet.digests)
     assert [(each["channel"], each["digest"]) for each in listed["channels"]] == [("prod", fleet.digests[1])]
     assert listed["unread"] == []
+    own = fleet.builder("cache", "ls", own_cache, "--key", fleet.key, "--json", check=True).json
+    assert own == listed
+    named = fleet.builder("cache", "channel", own_cache, "prod", "--key", fleet.key, "--json", check=True).json
+    assert named["digest"] == fleet.digests[1]
 
 
 @pytest.mark.parametrize(
@@ -483,6 +504,50 @@ def test_what_was_pulled_is_had_again_from_its_cache(fleet: Fleet, node: kit.Vpm
         path.rename(node.home.parent / path.name)
     node("rollback", check=True)
     assert said(node, "one", "two") == ["one", "two"]
+
+
+def test_what_no_generation_has_says_how_it_is_had_again(fleet: Fleet, node: kit.VpmEnv) -> None:
+    pull = ("pull", str(fleet.cache), fleet.digests[0], "--no-generation")
+    node(*pull, check=True)
+    (package,) = node.home.glob("store/*-one-*")
+    (package / "lib/one/__init__.py").unlink()
+
+    changed = node("verify", "--repair")
+    package.rename(node.home.parent / "aside")
+    missing = node("verify", "--repair")
+    node(*pull, check=True)
+
+    way = f"says where it came from; `vpm-env pull URL {fleet.digests[0]} --no-generation` has it"
+    assert f"{way} once `{package}` is moved away\n" in changed.stderr
+    assert f"{way}\n" in missing.stderr
+    assert node("verify", check=True).stderr.endswith("all as they were made\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "sent", "end"),
+    [
+        (("pull", "{url}", "prod"), signal.SIGINT, 130),
+        (("cache", "channel", "{url}", "prod"), signal.SIGINT, 130),
+        (("follow", "{url}", "prod", "--every", "1s"), signal.SIGTERM, 0),
+    ],
+)
+def test_who_waits_for_a_silent_cache_ends_when_asked_to(
+    words: tuple[str, ...], sent: signal.Signals, end: int, node: kit.VpmEnv, tmp_path: Path
+) -> None:
+    """The server says nothing for 20 s."""
+    with web_cache(tmp_path / "served") as web:
+        (web.folder / "channels").mkdir()
+        (web.folder / "channels" / "prod.json").write_bytes(b"{}")
+        web.faults["channels/prod.json"] = CacheFault(stall_after=1)
+        called = [*node.command, *(word.format(url=web.url) for word in words)]
+        with subprocess.Popen(called, env=node.env, cwd=node.folder, stderr=subprocess.PIPE, text=True) as child:
+            try:
+                while not web.gets and child.poll() is None:
+                    time.sleep(0.01)
+                child.send_signal(sent)
+                assert (child.communicate(timeout=15)[1].count("error:"), child.returncode) == (0, end)
+            finally:
+                child.kill()
 
 
 def test_a_machine_follows_until_it_is_told_to_end(fleet: Fleet, node: kit.VpmEnv, own_cache: Path) -> None:

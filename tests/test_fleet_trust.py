@@ -136,6 +136,32 @@ def test_a_config_that_stays_as_it_is_asks_for_nothing_else(fleet: Fleet, node: 
     assert said(node, "three") == ["three"]
 
 
+def test_an_older_copy_of_a_channel_names_nothing(fleet: Fleet, node: kit.VpmEnv, own_cache: Path) -> None:
+    """Neither after a pull nor after a look; and what a home has only looked at it goes along with later."""
+    path, looks = own_cache / "channels" / "prod.json", ("cache", "channel", str(own_cache), "prod")
+    for number in ("1", "2"):
+        fleet.builder("push", own_cache, number, "--channel", "prod", "--key", fleet.key, check=True)
+        (own_cache / number).write_bytes(path.read_bytes())
+    node(*looks, check=True)  # there is no home yet
+    assert not node.home.exists()
+    node("pull", own_cache, "prod", "--no-generation", check=True)
+
+    path.write_bytes((own_cache / "1").read_bytes())
+    for words in (looks, ("pull", str(own_cache), "prod"), ("follow", str(own_cache), "prod")):
+        refused = node(*words)
+        assert (refused.exit, "is older than it was: move 1 after 2" in refused.stderr) == (1, True), refused.output
+
+    fleet.builder("cache", "channel", own_cache, "prod", fleet.digests[1], "--key", fleet.key, check=True)
+    assert node(*looks, "--json", check=True).json["serial"] == 2
+    fleet.builder("cache", "channel", own_cache, "prod", fleet.digests[0], "--key", fleet.key, check=True)
+    assert node(*looks, "--json", check=True).json["serial"] == 3
+    path.write_bytes((own_cache / "2").read_bytes())
+    assert node(*looks).exit == 1
+    fleet.builder("cache", "channel", own_cache, "prod", fleet.digests[0], "--key", fleet.key, check=True)
+    node("follow", own_cache, "prod", check=True)
+    assert current(node) == fleet.digests[0]
+
+
 def test_what_is_current_instead_is_told(fleet: Fleet, node: kit.VpmEnv, own_cache: Path) -> None:
     for number in ("1", "2"):
         fleet.builder("push", own_cache, number, "--channel", "prod", "--key", fleet.key, check=True)
@@ -190,6 +216,46 @@ def test_a_new_key_signs_what_is_there(fleet: Fleet, node: kit.VpmEnv, own_cache
         node("pull", own_cache, fleet.digests[0], "--trusted-key", key, env={"VPM_ENV_TRUSTED_KEYS": None}, check=True)
 
 
+def keys_of(path: Path) -> list[str]:
+    return [each.partition(":")[0] for each in json.loads(path.read_text())["signatures"]]
+
+
+def test_a_new_key_takes_no_signature_away(fleet: Fleet, own_cache: Path, tmp_path: Path) -> None:
+    """Who does not trust the old one signs the same beside it, and refuses to sign something else in its place."""
+    new = tmp_path / "new.key"
+    fleet.builder("cache", "keygen", "fleet-2", new, check=True)
+    path = own_cache / "overlays" / f"{fleet.digests[0]}.json"
+
+    fleet.builder("push", own_cache, "1", "--key", new, check=True)
+    assert {tuple(keys_of(each)) for each in (path, *own_cache.glob("packages/*-one-*.json"))} == {
+        ("fleet-1", "fleet-2")
+    }
+
+    rewritten(fleet, path, lambda document: document.update(config=f"# else\n{document['config']}", signatures=[]))
+    before = path.read_bytes()
+    refused = fleet.builder("push", own_cache, "1", "--key", new)
+    assert (refused.exit, path.read_bytes()) == (1, before)
+    assert "says something else, and is signed by `fleet-1`, whom nobody trusts here" in refused.stderr
+    assert "hint: `--trusted-key NAME:KEY`" in refused.stderr
+
+
+def test_a_new_key_signs_channels_too(fleet: Fleet, node: kit.VpmEnv, own_cache: Path, tmp_path: Path) -> None:
+    old, new = ("--key", str(fleet.key)), ("--key", str(tmp_path / "new.key"), "--trusted-key", fleet.public)
+    public = fleet.builder("cache", "keygen", "fleet-2", new[1], check=True).stdout.strip()
+    path = own_cache / "channels" / "prod.json"
+    fleet.builder("push", own_cache, "1", "--channel", "prod", *old, check=True)
+    before = json.loads(path.read_text())
+
+    fleet.builder("push", own_cache, "1", "--channel", "prod", *new, check=True)
+    assert keys_of(path) == ["fleet-1", "fleet-2"]
+    again = path.read_bytes()
+    fleet.builder("cache", "channel", own_cache, "prod", fleet.digests[0], *new, check=True)
+    assert (path.read_bytes(), json.loads(again) | {"signatures": 0}) == (again, before | {"signatures": 0})
+
+    for key in (public, fleet.public):
+        node("follow", own_cache, "prod", "--trusted-key", key, env={"VPM_ENV_TRUSTED_KEYS": None}, check=True)
+
+
 def test_what_nobody_signed_makes_way_for_what_somebody_signs(fleet: Fleet, node: kit.VpmEnv, tmp_path: Path) -> None:
     cache = tmp_path / "a-cache"
     cache.mkdir()
@@ -222,6 +288,22 @@ def test_an_export_takes_the_place_of_an_export_only(fleet: Fleet, tmp_path: Pat
 
     for _ in range(2):
         fleet.builder("export", tmp_path / "a.vpm", "1", "--key", key, check=True)
+
+
+def test_what_all_packages_lack_is_told_once(fleet: Fleet, node: kit.VpmEnv) -> None:
+    code = "import runpy, sys; sys.modules['zstandard'] = None; runpy.run_module('envbuilder', run_name='__main__')"
+    words = [node.python, "-c", code, "pull", str(fleet.cache), fleet.digests[0], "--unsigned"]
+    refused = subprocess.run(words, env=node.env, cwd=node.folder, capture_output=True, text=True, check=False)
+
+    told = "error: parcels cannot be read or made: `zstandard` is not installed"
+    assert refused.stderr.count("zstandard") == refused.stderr.count(told) == 1, refused.stderr
+
+
+def test_a_home_in_a_file_is_told(fleet: Fleet, node: kit.VpmEnv) -> None:
+    for home in (fleet.key, fleet.key / "home"):
+        refused = node("pull", fleet.cache, fleet.digests[0], "--home", home)
+        assert refused.stderr.startswith(f"error: the home `{home}` is no folder, or lies in something that is none\n")
+        assert "Errno" not in refused.output
 
 
 def test_options_may_stand_before_words(fleet: Fleet, node: kit.VpmEnv, tmp_path: Path) -> None:

@@ -188,6 +188,16 @@ def test_uv_can_remove_it(rig: Rig) -> None:
     assert not list(rig.base.purelib.glob("*vpm_env*"))
 
 
+def test_a_base_that_gets_ray_later_wants_its_hook_again(rig: Rig) -> None:
+    rig.install()
+    kit.dist_info(rig.base, "ray", "2.58.0")
+    later = dataclasses.replace(rig, facts=homes.described(rig.base))
+
+    assert startup.inspect(later.facts).problems == ("the base has got Ray since, and it has no plugin for it",)
+    later.install()
+    assert startup.inspect(later.facts).intact
+
+
 def test_a_changed_file_stays_and_is_told(rig: Rig) -> None:
     rig.install()
     guard = rig.base.purelib / "_vpm_env/guard.py"

@@ -241,6 +241,8 @@ def test_what_is_struck_out_of_a_text() -> None:
     assert redact("demo of demos, user:demo@h", secrets=["demo"]) == "**** of demos, user:****@h"
     assert redact(f"x{CANARY}y", secrets=[CANARY]) == "x****y"
     assert redact("https://u:p@ss@h/?token=abc&n=1") == "https://****@h/?token=****&n=1"
+    assert redact("`http://u:se/kret@h/x`, http://h:80/a@1") == "`http://****@h/x`, http://h:80/a@1"
+    assert redact("git+https://h:${PORT}/a@1 http://[::1]:80/a@1") == "git+https://h:${PORT}/a@1 http://[::1]:80/a@1"
     assert redact("https://h/?X-Amz-Signature=1a2b&sig=9#x") == "https://h/?X-Amz-Signature=****&sig=****#x"
     assert redact("keys=1 tokens?") == "keys=1 tokens?"
 
