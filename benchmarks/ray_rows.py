@@ -9,15 +9,19 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kit
 import ray_rig
+import uv
 from fleet_rig import CHANNEL
 from measure import spread
 from ray_rig import EACH, NODES
 from table import Row
 from unpacking import LITERAL, packages, unpacked
+from uv import find_uv_bin
 
 from envbuilder.bucket import open_bucket
 from envbuilder.channels import move, move_back
@@ -26,7 +30,6 @@ from envbuilder.keys import parse_public, read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from engine.ray_nodes import Cluster
     from measure import Command
@@ -55,9 +58,18 @@ tell(digests=sorted({each["digest"] for some in answers for each in some}))
 def on_ray(folder: Path, runs: int) -> Iterator[Row]:
     """All that is asked of a cluster, on one that is started once."""
     with ray_rig.running(folder) as cluster:
+        wheel_of_uv(cluster.index.folder)
         yield from _firsts(cluster, folder / "unpacked", runs)
         yield _going_back(cluster, min(runs, 10))
         yield _under_load(cluster)
+
+
+def wheel_of_uv(folder: Path) -> None:
+    """Make a wheel of the uv that is installed here: `ray[default]` has none, so Ray installs it first."""
+    own = Path(find_uv_bin())
+    package = Path(uv.__file__).parent
+    files = {f"uv/{path.name}": path.read_bytes() for path in package.glob("*.py")}
+    kit.wheel(folder, "uv", metadata.version("uv"), files=files, scripts={"uv": own.read_bytes()})
 
 
 @dataclass
@@ -93,9 +105,11 @@ class Sets:
 
     def field(self, name: str) -> dict[str, Any]:
         """Return Ray's own field for a set that nobody has had; its wheels lie on the node's own disk."""
-        options = [*_OPTIONS[name], "--no-index", "--find-links", str(self.cluster.index.folder)]
+        where = str(self.cluster.index.folder)
+        options = [*_OPTIONS[name], "--no-index", "--find-links", where]
         packages = [f"{package}=={version}" for package, version in self.publish().items()]
-        return {name: {"packages": packages, f"{'uv_' if name == 'uv' else ''}pip_install_options": options}}
+        how = {"packages": packages, f"{'uv_' if name == 'uv' else ''}pip_install_options": options}
+        return {name: how, "env_vars": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": where}}
 
 
 @dataclass

@@ -1,10 +1,10 @@
-"""Compile the modules below a folder; runs inside the base, imports only stdlib.
+"""Compile the modules below some folders; runs inside the base, imports only stdlib.
 
-Started as a file of its own, never imported by the package: `_compile.py FOLDER`. Nothing in the bytecode depends on
-where the folder is or when it was written, Python takes it without a look at the source (PEP 552), and nobody may
-change it. Tells on standard output what it made: the sha256 of the bytes and the path below the folder, each such line
-ended by a zero byte. A module that does not compile has no bytecode; what could not be written is told on standard
-error, and the exit code is 1.
+Started as a file of its own, never imported by the package: `_compile.py FOLDER…`. Nothing in the bytecode depends on
+where a folder is or when it was written, Python takes it without a look at the source (PEP 552), and nobody may change
+it. Tells on standard output what it made: the sha256 of the bytes and the path below the folder, each such line ended
+by a zero byte, and each folder by one more. A module that does not compile has no bytecode; what could not be written
+is told on standard error, and the exit code is 1.
 """
 
 import importlib.util
@@ -92,12 +92,14 @@ def write(path, content):
 def main():
     os.umask(0)  # who builds may have any, and all may read the store
     told, failed = [], False
-    for made in compiled(sys.argv[1]):
-        if isinstance(made, OSError):
-            failed = True
-            sys.stderr.write(str(made) + "\n")
-        else:
-            told.append(" ".join(made) + "\0")
+    for root in sys.argv[1:]:
+        for made in compiled(root):
+            if isinstance(made, OSError):
+                failed = True
+                sys.stderr.write(str(made) + "\n")
+            else:
+                told.append(" ".join(made) + "\0")
+        told.append("\0")
     sys.stdout.buffer.write(os.fsencode("".join(told)))
     return int(failed)
 

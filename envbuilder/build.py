@@ -127,16 +127,37 @@ def compile_tree(lib: str, *, base: Base) -> dict[str, str]:
 
     One that does not compile is no failure. Nothing in the result depends on where `lib` is now or when it was written.
     """
-    if not isdir(lib):
-        return {}
-    command = [base.python, "-I", "-S", "-B", "-W", "ignore", _COMPILE, lib]
+    return compile_trees([lib], base=base)[0]
+
+
+def compile_trees(libs: Sequence[str], *, base: Base) -> list[dict[str, str]]:
+    """Compile below several folders, some of which may not be there, by one start of the interpreter; as above."""
+    there = [lib for lib in libs if isdir(lib)]
+    told = iter(_compiled(there, base) if there else ())
+    return [next(told) if lib in there else {} for lib in libs]
+
+
+def _compiled(libs: Sequence[str], base: Base) -> list[dict[str, str]]:
+    command = [base.python, "-I", "-S", "-B", "-W", "ignore", _COMPILE, *libs]
     result = process.run(command, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, timeout=TIMEOUT)
     if result.code:
-        space.require_nothing_refused(result.output, lib)
-    if result.code not in (0, 1):
+        space.require_nothing_refused(result.output, libs[0])
+    trees = list(_trees(result.stdout))
+    if result.code not in (0, 1) or len(trees) != len(libs):
         raise CommandFailed(command=tuple(command), code=result.code, output=result.output)
-    lines = (line.partition(" ") for line in result.stdout.split("\0") if line)
-    return {path: digest for digest, _, path in lines}
+    return trees
+
+
+def _trees(told: str) -> Iterator[dict[str, str]]:
+    """Read what the compiler tells: a line for each file, and an empty one for the end of each folder."""
+    made: dict[str, str] = {}
+    for line in told.split("\0")[:-1]:
+        digest, _, path = line.partition(" ")
+        if line:
+            made[path] = digest
+        else:
+            yield made
+            made = {}
 
 
 def _run(uv: Uv, *arguments: Sequence[str], cwd: str, most_written: int | None = None) -> Result:

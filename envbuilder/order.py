@@ -6,6 +6,7 @@ Goals of an input: everything that can change the package is in it, and nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.digest import sha256_of
@@ -39,3 +40,7 @@ class Order:
     def digest(self) -> str:
         """Name the input: 64 hex digits."""
         return sha256_of(self.input)
+
+    def place(self, scratch: str) -> str:
+        """Say where its tree is made."""
+        return join(scratch, self.digest[:32], "package")

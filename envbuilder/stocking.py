@@ -11,8 +11,7 @@ from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, fs, protocol, store
-from envbuilder.digest import spelled
-from envbuilder.errors import SeveralErrors, SourceError, SystemRefusal, VpmError
+from envbuilder.errors import SeveralErrors, SourceError, VpmError
 from envbuilder.package import Package
 from envbuilder.paths import DEFAULT_WAIT
 from envbuilder.subject import Subject
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     """Says of packages that were made which must not enter the store, name → why."""
     Supply = Callable[[Order], Order]
     """Says where else a package may be had before it is made."""
-
-_WORKERS = 4
 
 
 def _none_refused(_: Sequence[Subject]) -> Mapping[str, VpmError]:
@@ -154,14 +151,16 @@ def _make(ordered: list[Order], base: Base, layout: Layout, report: Reporter, ju
     """Stage all, bring them to the disk at once, publish one by one those that nothing speaks against."""
     if not ordered:
         return {}
+    from envbuilder import making  # see `add_all`
+
     with fs.staging(layout.tmp) as scratch:
-        made = _judged(_stage_all(ordered, scratch, base, report), ordered, scratch, judge)
+        made = _judged(making.make_all(ordered, scratch, base, report), ordered, scratch, judge)
         fs.sync_tree(scratch)
         protocol.reached("package", "synced")
         for order in ordered:
             result = made[order.digest]
             if isinstance(result, Package):
-                store.publish(_staged(order, scratch), result, order, layout)
+                store.publish(order.place(scratch), result, order, layout)
         fs.sync_dir(layout.store)
         protocol.reached("package", "durable")
     return made
@@ -170,58 +169,12 @@ def _make(ordered: list[Order], base: Base, layout: Layout, report: Reporter, ju
 def _judged(staged: dict[str, Result], ordered: list[Order], scratch: str, judge: Judge) -> dict[str, Result]:
     """Put an error in the place of each package that must not enter; its tree goes with all that was staged."""
     subjects = {
-        order.digest: Subject(package=result, lib=join(_staged(order, scratch), "lib"), plugin=order.plugin)
+        order.digest: Subject(package=result, lib=join(order.place(scratch), "lib"), plugin=order.plugin)
         for order in ordered
         if isinstance(result := staged[order.digest], Package)
     }
     refused = judge(tuple(subjects.values()))
     return staged | {digest: refused[subject.name] for digest, subject in subjects.items() if subject.name in refused}
-
-
-def _staged(order: Order, scratch: str) -> str:
-    """Say where the tree of an order is made."""
-    return join(scratch, order.digest[:32], "package")
-
-
-def _stage_all(ordered: list[Order], scratch: str, base: Base, report: Reporter) -> dict[str, Result]:
-    """Stage packages, some at a time."""
-    from concurrent.futures import as_completed  # its logging costs more than a look into the store
-
-    from envbuilder import process
-
-    results: dict[str, Result] = {}
-    with process.workers(_WORKERS) as pool:
-        running = {pool.submit(_stage, order, join(scratch, order.digest[:32]), base): order for order in ordered}
-        for future in as_completed(running):
-            result = results[running[future].digest] = future.result()
-            if isinstance(result, Package):
-                report.step(f"{result.name} {result.version}", size=result.size)
-    return results
-
-
-def _stage(order: Order, folder: str, base: Base) -> Result:
-    from envbuilder import build, bytecode, unpack  # see `add_all`
-
-    target = join(folder, "package")
-    fs.make_dirs(target)
-    try:
-        package = order.stage(target, join(folder, "scratch"))
-        protocol.reached("package", "unpacked")
-        made = build.compile_tree(join(target, "lib"), base=base)
-        unpack.settle(target)
-        protocol.reached("package", "compiled")
-    except SystemRefusal:
-        raise  # of the disk, not of this package: the others would meet it too
-    except VpmError as error:
-        return error
-    fs.remove_tree(join(folder, "scratch"))
-    bytecode.note(target, base.soabi, made)
-    fs.write_plain(join(target, store.FILES), package.files.to_bytes(), mode=0o444)
-    fs.write_plain(join(target, store.MANIFEST), spelled(package.to_dict()), mode=0o444)
-    for name in (store.FILES, store.MANIFEST):
-        fs.set_mode(join(target, name), 0o444)  # whatever the umask was
-    protocol.reached("package", "described")
-    return package
 
 
 def _unless_failed(results: list[Result]) -> list[Package]:

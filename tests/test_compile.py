@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from types import CodeType
 
+import homes
 import kit
 import pytest
+
+from envbuilder import build
 
 SCRIPT = kit.ROOT / "envbuilder" / "_compile.py"
 
@@ -125,3 +128,20 @@ def test_no_depth_is_too_deep(tmp_path: Path) -> None:
     subprocess.run(["rm", "-r", tmp_path / "lib"], check=True)
 
     assert [path.count("/") for path in told] == [1201]
+
+
+def test_some_folders_are_compiled_by_one_start_and_told_apart(tmp_path: Path) -> None:
+    libs = [tmp_path / name for name in ("one", "none", "empty", "two")]
+    for lib, files in ((libs[0], ("a.py", "b/c.py")), (libs[2], ()), (libs[3], ("a.py",))):
+        lib.mkdir()
+        for path in files:
+            (lib / path).parent.mkdir(exist_ok=True)
+            (lib / path).write_text(f"value = {str(lib / path)!r}\n")
+    facts = homes.described(kit.describe(Path(sys.executable), kind="venv"))
+
+    made = build.compile_trees([str(lib) for lib in libs], base=facts)
+
+    assert [len(tree) for tree in made] == [2, 0, 0, 1]
+    assert made == [build.compile_tree(str(lib), base=facts) for lib in libs]
+    for lib, tree in zip(libs, made, strict=True):
+        assert {path: hashlib.sha256((lib / path).read_bytes()).hexdigest() for path in tree} == tree

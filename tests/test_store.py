@@ -22,7 +22,7 @@ from envbuilder import base as base_module
 from envbuilder import package_damage, paths, sources, stocking, store, uv
 from envbuilder.config import Git, Local, Plugin
 from envbuilder.digest import sealed
-from envbuilder.errors import BuildError, PackageError, Place, SeveralErrors, SourceError
+from envbuilder.errors import BuildError, CommandFailed, PackageError, Place, SeveralErrors, SourceError
 from envbuilder.interpreter import Interpreter
 from envbuilder.lock import LockedPackage
 from envbuilder.report import Reporter
@@ -287,6 +287,33 @@ def test_all_that_can_be_had_is_added_and_all_errors_are_told(shop: Shop, index:
     assert "no compiler found" in failed.message
     assert failed.package == "broken 1.0"
     assert [key.split("-")[1] for key in store.keys(shop.layout)] == ["good"]
+
+
+KILLED = """#!/bin/sh
+for folder; do
+    case "$folder" in */lib) [ ! -e "$folder/killer" ] || kill -9 $$;; esac
+done
+exec {python} "$@"
+"""
+
+
+def test_a_module_that_kills_the_compiler_is_blamed_on_its_own_package(
+    shop: Shop, index: kit.Index, tmp_path: Path
+) -> None:
+    """The others, some of which were to be compiled by the same start, are there."""
+    python = tmp_path / "python"
+    python.write_text(KILLED.format(python=shop.base.python))
+    python.chmod(0o755)
+    shop.base = replace(shop.base, python=str(python))
+    names = [f"good-{number}" for number in range(6)]
+    locked = [lock(index, kit.wheel(index.folder, name)) for name in names]
+    killer = lock(index, kit.wheel(index.folder, "killer"))
+    with pytest.raises(CommandFailed) as caught:
+        shop.all(*locked[:3], killer, *locked[3:])
+
+    assert caught.value.code == -9
+    assert sorted(key.split("-", 1)[1] for key in store.keys(shop.layout)) == [f"{name}-1.0" for name in names]
+    assert {step.split()[0] for step in shop.report.steps} == set(names)
 
 
 def test_offline_lists_every_file_that_is_missing(shop: Shop, index: kit.Index) -> None:
