@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from envbuilder import fs
 from envbuilder import profile as profiles
 from envbuilder.contexts import suppress
-from envbuilder.delivery import Wish, pull
 from envbuilder.digest import read_sealed, sealed, sha256_of
 from envbuilder.errors import CacheError
 from envbuilder.notation import dumps
 from envbuilder.scope import profile_of
 
 if TYPE_CHECKING:
-    from envbuilder.delivery import Pulled
+    from envbuilder.delivery import Pulled, Wish
     from envbuilder.depot import Depot
     from envbuilder.report import Reporter
     from envbuilder.scope import Scope
@@ -52,6 +51,8 @@ def follow(found: Scope, depot: Depot, name: str, report: Reporter) -> Followed:
 
 def go_along(found: Scope, depot: Depot, channel: Channel, wish: Wish, report: Reporter) -> Pulled:
     """Pull the set that a channel names, and remember that this was done."""
+    from envbuilder.delivery import pull  # most looks find nothing new
+
     require_not_older(found, depot, channel)
     pulled = pull(found, depot, depot.waybill(channel.digest), wish, report)
     if wish.records and wish.switch:
@@ -103,6 +104,8 @@ def channel_of(depot: Depot, name: str) -> Channel:
 
 def wish_of(depot: Depot, channel: Channel | None, *, records: bool = True, switch: bool = True) -> Wish:
     """Say what a pull is to come to, of a set that a channel named, or that was named by its digest."""
+    from envbuilder.delivery import Wish
+
     origin: dict[str, Any] = {"cache": {"url": depot.shown, "keys": [str(key) for key in depot.trust.keys]}}
     if channel:
         origin["channel"] = {"name": channel.name, "serial": channel.serial}
