@@ -25,6 +25,15 @@ import asyncio, os, resource, sys
 folder, log = sys.argv[1], open(sys.argv[2], "a", buffering=1)
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
+known = {}  # file → when it was written, and what is in it: as a server's own cache of files
+
+def content_of(path):
+    written = os.stat(path).st_mtime_ns
+    if known.get(path, (None,))[0] != written:
+        with open(path, "rb") as stream:
+            known[path] = written, stream.read()
+    return known[path][1]
+
 class Served(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport, self.asked = transport, b""
@@ -38,8 +47,7 @@ class Served(asyncio.Protocol):
     def answer(self, path):
         client, _, inner = path.partition("/")
         try:
-            with open(os.path.join(folder, inner), "rb") as stream:
-                status, content = b"200 OK", stream.read()
+            status, content = b"200 OK", content_of(os.path.join(folder, inner))
         except OSError:
             status, content = b"404 Not Found", b""
         self.transport.write(b"HTTP/1.1 %s\\r\\nContent-Length: %d\\r\\n\\r\\n" % (status, len(content)) + content)
