@@ -166,7 +166,6 @@ class Firsts:
             unit="s",
             limit=0.3,
             floor=f"`env_vars`, and {LITERAL}",
-            least=self.median(PLAIN) + statistics.median(self.unpacking),
             above=self.median(OURS) / (self.median(PLAIN) + statistics.median(self.unpacking)),
             detail=self.detail,
         )
