@@ -538,6 +538,14 @@ def lender() -> Path:
         pytest.skip(f"{LENDER} names no virtual environment with `ray[default]`")
     if os.geteuid() != 0 or shutil.which("ip") is None:
         pytest.skip("nodes with a network of their own need root and `ip`")
+    own = subprocess.run(
+        ["unshare", "--net", "--mount", "--uts", "ip", "link", "add", "probe", "type", "bridge"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if own.returncode:
+        pytest.skip(f"nodes with a network of their own cannot be made here: {own.stderr.strip()}")
     return found[0].parent
 
 
