@@ -168,12 +168,13 @@ def _damage(path: str) -> str:
 
 def _lost(folder: str) -> Iterator[str]:
     """Name the links in real folders that lead nowhere."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                yield from () if os.path.exists(entry.path) else (entry.path,)
-            elif entry.is_dir():
-                yield from _lost(entry.path)
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            yield entry.path
+        elif entry.is_dir(follow_symlinks=False):
+            yield from _lost(entry.path)
 
 
 def _facts(path: str) -> list[str]:
