@@ -28,7 +28,7 @@ _AT_WORK = 4
 """Packages that are unpacked or built at the same time."""
 _COMPILERS = 4
 _SHARE = 100_000
-"""Bytes of packages that are enough for one start of an interpreter: it takes as long as to compile a third of that."""
+"""Bytes of packages that are enough for one start of an interpreter: to compile so much takes as long as the start."""
 
 
 class Raw(NamedTuple):
