@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder._allow import expanded, words
+from envbuilder.classes import dataclass
 from envbuilder.engines import GUARD_ENTRY, is_plugin_group
 from envbuilder.names import nearest
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass, field, replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, gate
 from envbuilder.base_stubs import renounce
+from envbuilder.classes import dataclass, field, replace
 from envbuilder.lock import CREATED_BY, VERSION, LockedPackage, single
 from envbuilder.members import MAX_UNPACKED
 from envbuilder.names import normalized

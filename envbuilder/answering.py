@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, indexes, pipconf, policing, unknown
+from envbuilder.classes import replace
 from envbuilder.contexts import contextmanager
 from envbuilder.errors import ChangesNeeded, PolicyError, ResolutionError, SourceError
 from envbuilder.lock import Lock, dump

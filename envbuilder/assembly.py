@@ -5,7 +5,6 @@ An `optional: true` plugin that fails at any of these is left out, and the rest 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +12,7 @@ from envbuilder import flocks, fs, overlay, protocol, space, stocking, store
 from envbuilder.blame import droppable
 from envbuilder.caching import supplying
 from envbuilder.checks import accepts, audited, is_probed, judging, probed
+from envbuilder.classes import dataclass
 from envbuilder.composition import describe, parts_of
 from envbuilder.config import PyPI
 from envbuilder.errors import SeveralErrors, SourceError, VpmError

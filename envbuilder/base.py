@@ -7,11 +7,11 @@ about stay the same.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from os.path import dirname, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import process
+from envbuilder.classes import dataclass, replace
 from envbuilder.digest import sha256_of
 from envbuilder.engines import GENERIC, Engine, engine_among, engine_named
 from envbuilder.errors import BaseError

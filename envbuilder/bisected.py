@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from envbuilder.classes import dataclass
 
 if TYPE_CHECKING:
     from envbuilder.changes import Step

@@ -7,7 +7,6 @@ switched. Sets that were made for it go when it is over.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from envbuilder import disposal, fs, overlay
@@ -16,6 +15,7 @@ from envbuilder.base import describe
 from envbuilder.bisected import Bisected, Culprit, Question, Try
 from envbuilder.bracket import generation_of, left_as_bad, newest_bad, require_writable
 from envbuilder.changes import Menu
+from envbuilder.classes import dataclass, field
 from envbuilder.contexts import suppress
 from envbuilder.errors import BisectError, UsageError
 from envbuilder.narrowing import FAILS, PASSES, UNJUDGED, narrow
@@ -60,14 +60,25 @@ def bisect(found: Scope, question: Question, *, tell: Callable[[Bisection, Try],
     if question.limit is None and _serves(question.command, base):
         report.warn("a server that works never ends: with `--stays-up 2m`, one that still runs after that passes")
     with fs.staging(found.layout.tmp) as scratch:
-        search = Bisection(found, base, profile, question, menu, good, bad, tell, report, scratch)
+        search = Bisection(
+            found=found,
+            base=base,
+            profile=profile,
+            question=question,
+            menu=menu,
+            good=good,
+            bad=bad,
+            tell=tell,
+            report=report,
+            scratch=scratch,
+        )
         try:
             return search.run()
         finally:
             search.tidy()
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True, slots=True)
 class Bisection:
     """A search under way."""
 

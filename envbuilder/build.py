@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from os.path import dirname, isdir, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, gate, process, space
+from envbuilder.classes import replace
 from envbuilder.errors import BuildError, CommandFailed, PackageError, SourceError, VpmError
 from envbuilder.lock import LockedPackage, single
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os.path import join, lexists
 from typing import TYPE_CHECKING
 
 from envbuilder import crate, fs
 from envbuilder.bucket import Bucket, open_bucket
+from envbuilder.classes import dataclass
 from envbuilder.contexts import contextmanager
 from envbuilder.depot import Depot
 from envbuilder.digest import sha256_file

@@ -8,12 +8,12 @@ not write to, nothing stays.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, lockfile, policing
 from envbuilder.assembly import assemble
 from envbuilder.base import describe
+from envbuilder.classes import dataclass
 from envbuilder.errors import ConfigError, HomeError, ResolutionError, SeveralErrors, UsageError, VpmError
 from envbuilder.guest import lodged
 from envbuilder.job import Job, Request

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, processors
 from envbuilder.acceptance import accepting, refused, ways
 from envbuilder.audit import audit, of_others
 from envbuilder.bounds import bringers, needs_of
+from envbuilder.classes import replace
 from envbuilder.engines import SCRIPT_GROUPS, is_plugin_group
 from envbuilder.errors import AuditError, ProbeError
 from envbuilder.subject import Subject

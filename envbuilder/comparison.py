@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import gc
+from envbuilder.classes import dataclass
 from envbuilder.ledger import files
 from envbuilder.planning import Change, changes
 from envbuilder.revision import own_paths, paths

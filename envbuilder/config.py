@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from os.path import abspath
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import config_values as values
 from envbuilder import contents
+from envbuilder.classes import dataclass, field
 from envbuilder.config_entry import Git, Local, Plugin, PyPI, plugin_of
 from envbuilder.config_fields import Fields, items
 from envbuilder.digest import sha256_bytes, sha256_of

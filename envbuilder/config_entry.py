@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import config_values as values
+from envbuilder.classes import dataclass
 
 if TYPE_CHECKING:
     from envbuilder.config_fields import Fields

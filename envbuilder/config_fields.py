@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from envbuilder.classes import dataclass
 from envbuilder.config_values import package_name
 from envbuilder.document import Mapping, Scalar, Sequence, has_hidden, label, shown
 from envbuilder.errors import Problem

@@ -135,25 +135,27 @@ def specifier(text: str) -> str:
     """Return a PEP 440 specifier with one spelling; a bare version means that version alone."""
     if text.count(",") >= MAX_CLAUSES:
         raise ValueError(f"holds more than {MAX_CLAUSES} bounds")
+    bare = _bare_version(text)
+    if bare and not bare.endswith("*"):
+        return bare
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # only configs with bounds pay for it
 
     try:
-        return _bare_version(text) or str(SpecifierSet(text))
+        return str(SpecifierSet(bare or text))
     except InvalidSpecifier:
         pass
     raise ValueError(f"must be a version or bounds like `>=1.2,<2`, not {shown(text)}{_likely(text)}")
 
 
 def _bare_version(text: str) -> str | None:
-    from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 
     bare = text.strip()
     try:
         version = Version(bare.removesuffix(".*"))
-        return str(SpecifierSet(f"=={version}.*" if bare.endswith(".*") else f"=={version}"))
     except InvalidVersion:
         return None
+    return f"=={version}.*" if bare.endswith(".*") else f"=={version}"
 
 
 def _likely(text: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.classes import dataclass, field
 from envbuilder.digest import read_bytes
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from os.path import isfile, islink, join
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder import core_metadata
 from envbuilder.bounds import release_of
 from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.engines import ENGINES, GENERIC
@@ -191,11 +192,9 @@ def _text(node: Node | None) -> str:
 
 def _real(subject: Subject) -> dict[str, dict[str, str]]:
     """Return the package's own entry points, those too that the config leaves out: group → name → value."""
-    from importlib.metadata import Distribution  # few plugins declare any
-
     found: dict[str, dict[str, str]] = {}
-    for point in Distribution.at(join(subject.lib, subject.package.dist_info)).entry_points:
-        found.setdefault(point.group, {})[point.name] = point.value
+    for group, name, value in core_metadata.entry_points(join(subject.lib, subject.package.dist_info)):
+        found.setdefault(group, {})[name] = value
     return found
 
 

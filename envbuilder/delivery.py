@@ -6,7 +6,6 @@ resolved, so what is linked is what was pushed, or nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, overlay, policing, registry, space
@@ -15,6 +14,7 @@ from envbuilder import profile as profiles
 from envbuilder.assembly import link
 from envbuilder.base import describe
 from envbuilder.checks import accepts, audited
+from envbuilder.classes import dataclass, replace
 from envbuilder.commit import Committed, Draft, commit, followed
 from envbuilder.composition import describe as describe_set
 from envbuilder.composition import parts_of

@@ -6,7 +6,6 @@ import json
 import os
 import pwd
 import sys
-from dataclasses import dataclass, fields
 from importlib import metadata
 from os.path import abspath, basename, dirname, expanduser, isdir, isfile, join, relpath
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from urllib.request import url2pathname
 
 from envbuilder import __version__, config, indexes, lock, lockfile, process, profile
 from envbuilder.base import describe
+from envbuilder.classes import dataclass
 from envbuilder.config_entry import Local
 from envbuilder.errors import UsageError
 from envbuilder.heartbeat import Target
@@ -258,8 +258,8 @@ def _by_home(path: str) -> str:
 
 
 def _require_printable(gathered: Deployment) -> None:
-    for field in fields(gathered):
-        value = getattr(gathered, field.name)
+    for name in gathered.__slots__:
+        value = getattr(gathered, name)
         for text in value if isinstance(value, tuple) else (value,):
-            if isinstance(text, str) and field.name != "config_text" and not text.isprintable():
+            if isinstance(text, str) and name != "config_text" and not text.isprintable():
                 raise UsageError(f"{text!r} cannot stand in a template: it has signs that are no letters")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import doctor_around as around
@@ -13,6 +12,7 @@ from envbuilder import doctor_hook as hook
 from envbuilder import doctor_indexes as of_indexes
 from envbuilder import doctor_legacy as legacy
 from envbuilder import vulnerabilities
+from envbuilder.classes import dataclass
 from envbuilder.errors import UsageError, VpmError
 from envbuilder.health import ERROR, OK, SKIPPED, STATUSES, WARNING, Answer, NotApplicable, Trouble
 from envbuilder.names import nearest

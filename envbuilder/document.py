@@ -8,11 +8,11 @@ anchors, aliases, merge keys, tags, and anything over the limits below.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+from envbuilder.classes import dataclass, field
 from envbuilder.errors import ConfigError, Place, Problem
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import fs
+from envbuilder.classes import dataclass
 from envbuilder.errors import CacheError
 from envbuilder.process import is_ending
 

@@ -7,11 +7,11 @@ differs in anything, nothing is written, and the error names the line.
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import surgery
+from envbuilder.classes import replace
 from envbuilder.config import Config, Git, Local, Plugin, PyPI, of_content
 from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.errors import ConfigError, Place, Problem, UsageError
@@ -265,7 +265,7 @@ def _meaning(config: Config) -> tuple[Any, ...]:
     """Return all that a config says, without places and bytes."""
     plugins = tuple(replace(plugin, place=Place("")) for plugin in config.plugins)
     apart = ("sha256", "plugins", "policy", "places")
-    said = [getattr(config, field.name) for field in fields(config) if field.name not in apart]
+    said = [getattr(config, name) for name in config.__slots__ if name not in apart]
     rules = tuple((rule.key, rule.allowed) for rule in config.policy.rules) if config.policy else None
     return (*said, rules, plugins)
 

@@ -11,11 +11,11 @@ import filecmp
 import os
 import posixpath
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, unpack
+from envbuilder.classes import dataclass, field
 from envbuilder.record import walk
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ for whoever only asks what it names, as the driver of a Ray job does.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from os.path import dirname, isfile, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs
 from envbuilder import profile as profiles
+from envbuilder.classes import dataclass
 from envbuilder.contexts import suppress
 from envbuilder.digest import read_sealed, sealed, sha256_of
 from envbuilder.errors import CacheError

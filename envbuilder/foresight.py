@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder.assembly import answered, stored, without_failing
+from envbuilder.classes import dataclass
 from envbuilder.composition import describe, parts_of
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ and whatever a living process holds the lease of. Records and locks of collected
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, profile_damage
 from envbuilder import profile as profiles
+from envbuilder.classes import dataclass
 from envbuilder.errors import ProfileError
 from envbuilder.ledger import Ledger
 from envbuilder.switching import rollback_target

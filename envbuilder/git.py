@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, process, space
+from envbuilder.classes import dataclass, replace
 from envbuilder.remotes import GitError, Remote
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os.path import join
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from envbuilder import disposal, gc, overlay, store, trash
 from envbuilder import profile as profiles
 from envbuilder.belongings import leftovers, outlived
+from envbuilder.classes import dataclass, field
 from envbuilder.ledger import Ledger, occupied
 from envbuilder.occupants import occupants
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import store
 from envbuilder.bounds import Bound, applies, parsed
+from envbuilder.classes import dataclass
 from envbuilder.errors import UsageError
 from envbuilder.names import nearest, normalized
 from envbuilder.revision import manifest_of

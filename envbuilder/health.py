@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder import config as configs
@@ -11,6 +10,7 @@ from envbuilder import overlay, scope
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.belongings import is_home
+from envbuilder.classes import dataclass, field
 from envbuilder.errors import VpmError
 from envbuilder.interpreter import find_base
 from envbuilder.paths import Environment

@@ -6,12 +6,12 @@ Each setting comes from the first place that has it: the config, `UV_*` variable
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from os.path import abspath, exists, expanduser, isdir
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from envbuilder import pipconf
+from envbuilder.classes import dataclass
 from envbuilder.config import Git
 from envbuilder.errors import SourceError
 from envbuilder.process import redact

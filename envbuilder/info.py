@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import __version__, process, startup
 from envbuilder.base import describe
+from envbuilder.classes import dataclass
 from envbuilder.config import read
 from envbuilder.errors import VpmError
 from envbuilder.ledger import shares

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.answer import Answer, Question, Unsolvable, ask, requirements_of, requirers
 from envbuilder.bounds import Bound, applies, parsed
+from envbuilder.classes import dataclass, replace
 from envbuilder.stubs import without_bounds
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from envbuilder import overlay, store
 from envbuilder.acceptance import accepting
 from envbuilder.audit import audit
 from envbuilder.base import describe
+from envbuilder.classes import dataclass
 from envbuilder.errors import ProfileError
 from envbuilder.revision import manifest_of, revision
 from envbuilder.scope import profile_of

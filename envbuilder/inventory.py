@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from envbuilder.classes import dataclass
 from envbuilder.errors import CacheError
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import profile as profiles
+from envbuilder.classes import dataclass
 from envbuilder.errors import ProfileError, SeveralErrors
 from envbuilder.switching import named
 

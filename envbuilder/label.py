@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from envbuilder import compiled
+from envbuilder import compiled, core_metadata
 from envbuilder.digest import is_sealed
 from envbuilder.names import is_name, normalized
 from envbuilder.package import Files, Package
@@ -64,17 +64,14 @@ def checked(record: dict[str, Any], files: tuple[PackageFile, ...]) -> Package:
 
 def require_metadata(made: Package, lib: str) -> None:
     """Refuse a package whose record has another name, other entry points or requirements than its metadata in `lib`."""
-    from importlib.metadata import Distribution
-
-    distribution = Distribution.at(f"{lib}/{made.dist_info}")
+    dist_info = f"{lib}/{made.dist_info}"
     try:
-        points = [(point.group, point.name, point.value) for point in distribution.entry_points]
-        requires = tuple(distribution.requires or ())
-        name, version = normalized(distribution.metadata["Name"]), str(Version(distribution.metadata["Version"]))
+        points, told = core_metadata.entry_points(dist_info), core_metadata.headers(dist_info)
+        name, version = normalized(told.name or ""), str(Version(told.version or ""))
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise Unsound(f"its metadata cannot be read: {type(error).__name__}") from None
     said = {(group, name): value for group, named in made.entry_points.items() for name, value in named.items()}
-    is_same = {(group, name): value for group, name, value in points} == said and requires == made.requires
+    is_same = {(group, name): value for group, name, value in points} == said and told.requires == made.requires
     if not is_same or (name, version) != (made.name, made.version):
         raise Unsound(_SAYS_OTHERWISE)
 

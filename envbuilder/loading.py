@@ -6,11 +6,11 @@ same. So any number of machines may push at once, and one that dies leaves nothi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, fs, parcel, process, store, waybill
+from envbuilder.classes import dataclass, replace
 from envbuilder.depot import Depot, written
 from envbuilder.digest import read_sealed, sha256_of
 from envbuilder.errors import CacheError, ProfileError

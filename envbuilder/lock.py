@@ -10,11 +10,11 @@ import json
 import os
 import re
 import sys
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import contents, lock_shape
+from envbuilder.classes import dataclass, field
 from envbuilder.errors import LockError
 
 if TYPE_CHECKING:

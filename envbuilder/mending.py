@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs, overlay, trash
 from envbuilder import profile as profiles
 from envbuilder.base import describe
+from envbuilder.classes import dataclass, field
 from envbuilder.contexts import contextmanager
 from envbuilder.errors import ProfileError, SystemRefusal, VpmError
 from envbuilder.scope import Options, Scope, scope

@@ -5,10 +5,10 @@ Goals of an input: everything that can change the package is in it, and nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
+from envbuilder.classes import dataclass
 from envbuilder.digest import sha256_of
 
 if TYPE_CHECKING:

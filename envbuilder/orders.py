@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import build, declaration, editable, entrance, fs, gate, inputs, unpack
+from envbuilder.classes import replace
 from envbuilder.errors import PackageError
 from envbuilder.lock import LockedPackage, package_record
 from envbuilder.order import Order

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from os.path import basename
 from typing import TYPE_CHECKING
 
 from envbuilder import lockfile, policing
 from envbuilder.answer import Question, Root, Unsolvable, ask
 from envbuilder.base import describe
+from envbuilder.classes import dataclass, replace
 from envbuilder.config import PyPI
 from envbuilder.foresight import foresee
 from envbuilder.graph import graph_of

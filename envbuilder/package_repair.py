@@ -8,7 +8,6 @@ finds the new files by the same names; the old ones lie in the trash.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from itertools import groupby
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +18,7 @@ from envbuilder import profile as profiles
 from envbuilder.assembly import fill
 from envbuilder.base import describe
 from envbuilder.caching import pulled_from
+from envbuilder.classes import replace
 from envbuilder.errors import BaseError, PackageError, SeveralErrors, SourceError, VpmError
 from envbuilder.package import SHORT
 from envbuilder.package_damage import COMPILE, DROP, FETCH, NAME, RIGHTS

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 import signal
-from dataclasses import dataclass
 from os.path import dirname, join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import fs, process
+from envbuilder.classes import dataclass
 from envbuilder.devices import missing_device
 from envbuilder.manifest import ProbeResult
 

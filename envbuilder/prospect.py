@@ -6,13 +6,13 @@ The answer is not computed but asked for: the base's interpreter is started, and
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from os.path import isfile, join, realpath
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import process
 from envbuilder import profile as profiles
 from envbuilder._auto import CONFIG_VARIABLES, POLICIES
+from envbuilder.classes import dataclass
 from envbuilder.config import read
 from envbuilder.errors import VpmError
 from envbuilder.paths import CONFIG_NAME, Layout

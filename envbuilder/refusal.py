@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from os.path import join
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from envbuilder.answer import Answer, Unsolvable
 from envbuilder.bounds import Bound, applies, parsed
+from envbuilder.classes import replace
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from envbuilder import process
+from envbuilder.classes import dataclass, field
 
 if TYPE_CHECKING:
     from envbuilder.paths import Environment

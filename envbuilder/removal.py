@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from os.path import join
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from envbuilder import disposal, fs, gc, notice, overlay, protocol, startup, tra
 from envbuilder import profile as profiles
 from envbuilder.base import describe
 from envbuilder.belongings import belongings, is_home
+from envbuilder.classes import dataclass
 from envbuilder.contexts import suppress
 from envbuilder.errors import BaseError, HomeError
 from envbuilder.interpreter import Interpreter

@@ -7,7 +7,6 @@ in between, the same call again finds less to do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os.path import isdir, islink
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from envbuilder import (
     swapping,
     verification,
 )
+from envbuilder.classes import dataclass
 from envbuilder.mending import Mended, Mending
 from envbuilder.paths import FORMAT
 from envbuilder.scope import make_home

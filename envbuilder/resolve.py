@@ -6,13 +6,13 @@ suit the base's own distributions, and a bound that one plugin ignores still bin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from os.path import join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import fs, stubs, unknown
 from envbuilder.answer import Answer, Question, Root, Unsolvable, ask, requirements_of, requirers
 from envbuilder.base_stubs import base_stubs
+from envbuilder.classes import dataclass, field, replace
 from envbuilder.config import PyPI
 from envbuilder.engines import ENGINE_DISTRIBUTIONS
 from envbuilder.errors import Conflict, ResolutionError

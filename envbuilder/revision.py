@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import gc, overlay, store
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
+from envbuilder.classes import dataclass
 from envbuilder.config import read_kept
 from envbuilder.errors import ProfileError, VpmError
 from envbuilder.ledger import occupied

@@ -6,11 +6,11 @@ Data: what `gc` spares, seen from the other end.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import disposal, gc, overlay, store
 from envbuilder import profile as profiles
+from envbuilder.classes import dataclass
 from envbuilder.errors import UsageError
 from envbuilder.ledger import Ledger
 from envbuilder.names import nearest

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import errno
-from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from envbuilder import indexes
+from envbuilder.classes import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,11 +6,11 @@ Whatever cannot be had is told for all plugins at once. The user's folders and f
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from os.path import isdir, isfile, join, normpath, realpath
 from typing import TYPE_CHECKING, Any, Literal
 
 from envbuilder import flocks, fs, git, process, remotes, tree
+from envbuilder.classes import dataclass
 from envbuilder.config import Git, Local
 from envbuilder.contexts import contextmanager
 from envbuilder.digest import sha256_bytes, sha256_file, sha256_of

@@ -6,13 +6,13 @@ held to the policies first, its package is fetched and built like a plugin's own
 
 from __future__ import annotations
 
-from dataclasses import replace
 from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import answer, direct, fs, gate, policing, stocking, stubs
 from envbuilder.caching import supplying
 from envbuilder.checks import judging
+from envbuilder.classes import replace
 from envbuilder.config import Git, Local, Plugin, PyPI
 from envbuilder.errors import BuildError, PackageError, Place, SeveralErrors, SourceError, VpmError
 from envbuilder.indexes import without_credentials

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from os.path import abspath, dirname, exists, isfile, join
 from typing import TYPE_CHECKING, Any
 
 from envbuilder import flocks, fs, process
 from envbuilder import hook_files as files
 from envbuilder import hook_writing as writing
+from envbuilder.classes import dataclass
 from envbuilder.errors import BaseError, CommandFailed
 from envbuilder.hook_files import LINE, PTH, SINGLE_MODULES, Settings
 from envbuilder.paths import HOOK, Layout

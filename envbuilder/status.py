@@ -5,13 +5,13 @@ The answer is not computed but asked for: the base's interpreter is started, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from envbuilder import overlay, registry, startup
 from envbuilder import profile as profiles
 from envbuilder.allowed import listed_in
 from envbuilder.base import describe
+from envbuilder.classes import dataclass
 from envbuilder.completed import completed
 from envbuilder.planning import counted
 from envbuilder.prospect import prospect

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from envbuilder.build_view import said_of
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from envbuilder.allowed import Listing
     from envbuilder.console import Console
     from envbuilder.profile import Generation
-    from envbuilder.prospect import NextBuild
+    from envbuilder.prospect import Gets, NextBuild
     from envbuilder.status import Status
 
 
@@ -103,13 +102,17 @@ def _current_line(current: Generation) -> str:
     return ", ".join(words)
 
 
+def _fields(it: Gets | NextBuild | None) -> dict[str, Any] | None:
+    return {name: getattr(it, name) for name in it.__slots__} if it else None
+
+
 def _status_record(found: Status) -> dict[str, Any]:
     return {
         "active": found.active,
         "why_not": found.why_not,
         "way_forward": found.way_forward,
-        "gets": asdict(found.gets) if found.gets else None,
-        "builds_first": asdict(found.builds_first) if found.builds_first else None,
+        "gets": _fields(found.gets),
+        "builds_first": _fields(found.builds_first),
         "failed": found.failed,
         "base": {
             "key": found.base.key,

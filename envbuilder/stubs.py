@@ -10,7 +10,6 @@ import base64
 import io
 import os
 import re
-from dataclasses import dataclass
 from os.path import join
 from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
@@ -19,6 +18,7 @@ from packaging.version import Version
 
 from envbuilder import direct, fs
 from envbuilder.bounds import applies, bare, is_one_line, marker_of, parsed
+from envbuilder.classes import dataclass
 from envbuilder.digest import sha256_bytes
 from envbuilder.errors import PackageError
 from envbuilder.names import is_name, normalized

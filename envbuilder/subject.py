@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from os.path import dirname, isdir, join, relpath
 from typing import TYPE_CHECKING
 
+from envbuilder.classes import dataclass
 from envbuilder.codes import ERROR, WARNING
 from envbuilder.errors import Finding
 

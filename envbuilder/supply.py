@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from os.path import join
 from typing import TYPE_CHECKING
 
 from envbuilder import entrance, flocks, fs, parcel
+from envbuilder.classes import replace
 from envbuilder.digest import sha256_of
 from envbuilder.errors import CacheError, PackageError
 from envbuilder.order import Order

@@ -6,13 +6,13 @@ import math
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from os.path import isfile
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import disposal, flocks, fs, going, overlay, protocol, store, trash
 from envbuilder import profile as profiles
 from envbuilder.belongings import is_home
+from envbuilder.classes import dataclass
 from envbuilder.errors import Busy, NoLocks, ProfileError
 from envbuilder.gc import Policy
 from envbuilder.going import Going

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from os.path import isdir, isfile, join
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from envbuilder import compiled, fs
+from envbuilder import compiled, core_metadata, fs
 from envbuilder.bounds import is_one_line
+from envbuilder.classes import dataclass
 from envbuilder.digest import sha256_file
 from envbuilder.errors import PackageError
 from envbuilder.names import is_name, normalized
@@ -24,7 +24,6 @@ from envbuilder.record import UNHASHED, check_record, is_bytecode, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from importlib.metadata import Distribution
 
     from envbuilder.compiled import Library
 
@@ -61,12 +60,12 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any], decl
     found = _found(site, package)
     digests = _inside(site[len(prefix) + 1 :], check_record(prefix, site, found.dist_info, package=package))
     _move(prefix, site, target)
-    distribution = _distribution(join(target, "lib", found.dist_info))
-    entry_points = _entry_points(distribution)
+    dist_info = join(target, "lib", found.dist_info)
+    entry_points = _entry_points(dist_info)
     _clean(target, found.dist_info, entry_points)
     if declared:
-        fs.copy_file(declared, join(target, "lib", found.dist_info, os.path.basename(declared)), mode=0o644)
-    requires = _requires(distribution, package)
+        fs.copy_file(declared, join(dist_info, os.path.basename(declared)), mode=0o644)
+    requires = _requires(dist_info, package)
     return describe(target, found, entry_points=entry_points, requires=requires, source=source, digests=digests)
 
 
@@ -138,25 +137,19 @@ def _found(site: str, package: str) -> Found:
         text = "its `{}` would pass for another distribution"
         raise PackageError(package=package, problems=tuple(text.format(name) for name in posing))
     try:
-        metadata = _distribution(join(site, dist_infos[0])).metadata
+        said = core_metadata.headers(join(site, dist_infos[0]))
         return Found(
             dist_info=dist_infos[0],
-            name=_normalized(metadata["Name"] or ""),
-            version=str(Version(metadata["Version"] or "")),
+            name=_normalized(said.name or ""),
+            version=str(Version(said.version or "")),
         )
     except (InvalidVersion, ValueError, UnicodeDecodeError) as error:
         raise PackageError(package=package, problems=(f"its METADATA is damaged: {error}",)) from None
 
 
-def _distribution(path: str) -> Distribution:
-    from importlib.metadata import Distribution  # a build whose packages are all in the store does not pay for it
-
-    return Distribution.at(path)
-
-
-def _requires(distribution: Distribution, package: str) -> tuple[str, ...]:
+def _requires(dist_info: str, package: str) -> tuple[str, ...]:
     """Return the `Requires-Dist` lines; two readers of one that goes on below do not see the same in it."""
-    requires = tuple(distribution.requires or ())
+    requires = core_metadata.headers(dist_info).requires
     if wrong := [line for line in requires if not is_one_line(line)]:
         text = "its METADATA requires {!r}, which holds control characters or several lines"
         raise PackageError(package=package, problems=tuple(text.format(line[:80]) for line in wrong[:8]))
@@ -183,10 +176,10 @@ def _move(prefix: str, site: str, target: str) -> None:
         fs.rename(join(prefix, path), moved)
 
 
-def _entry_points(distribution: Distribution) -> dict[str, dict[str, str]]:
+def _entry_points(dist_info: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for point in distribution.entry_points:
-        found.setdefault(point.group, {})[point.name] = point.value
+    for group, name, value in core_metadata.entry_points(dist_info):
+        found.setdefault(group, {})[name] = value
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
 from os.path import abspath, dirname, exists, expanduser, isdir, isfile, join
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from envbuilder import fs, indexes, pipconf, process, space
+from envbuilder.classes import dataclass, field, replace
 from envbuilder.confidential import is_secret
 from envbuilder.errors import SourceError
 

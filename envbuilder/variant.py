@@ -7,11 +7,11 @@ points to such a set, so it lies there as long as a process holds its lease, and
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import flocks, overlay, store, stubs
 from envbuilder.assembly import link
+from envbuilder.classes import dataclass
 from envbuilder.closure import Closure, Offer, Requirements, Unmet
 from envbuilder.composition import composed
 from envbuilder.errors import ProfileError

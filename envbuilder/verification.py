@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass
 from os.path import isfile, join, lexists
 from typing import TYPE_CHECKING
 
 from envbuilder import flocks, home_damage, overlay, overlay_damage, package_damage, profile_damage, recording, store
 from envbuilder import profile as profiles
 from envbuilder.base import describe
+from envbuilder.classes import dataclass
 from envbuilder.damage import Look, Seen, Wrong
 from envbuilder.errors import NoLocks, VpmError
 from envbuilder.paths import DEFAULT_WAIT

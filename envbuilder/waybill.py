@@ -7,9 +7,9 @@ put them there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from envbuilder.classes import dataclass
 from envbuilder.manifest import Manifest
 from envbuilder.package import Package
 from envbuilder.shapes import NUMBER, TEXT, TRUTH, WHOLE, fits

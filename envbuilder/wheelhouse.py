@@ -7,13 +7,13 @@ packages need to be built is installed by uv for this once, and packed by the sa
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from os.path import exists, isdir, join
 from typing import TYPE_CHECKING
 
 from envbuilder import fs, wheel
 from envbuilder.bounds import applies, is_met, parsed
 from envbuilder.build import TIMEOUT
+from envbuilder.classes import dataclass
 from envbuilder.digest import read_bytes
 from envbuilder.errors import PackageError, SeveralErrors, SourceError, VpmError
 from envbuilder.names import normalized
