@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NODES, EACH = 4, 8
 """Nodes, and actors that start at once on each of them."""
+_ALONE = ("--num-cpus=1",)
+"""Ray begins as many workers at the same time as a node has processors: these share two."""
 _JOB = """
 import importlib, time
 
@@ -41,12 +43,13 @@ def start(env, each, width):
             actors[Crowd.options(scheduling_strategy=here, runtime_env=env).remote()] = place
     return actors
 
-def answers(actors, modules, started):
+def answers(actors, modules, started, whole):
     asked = {actor.ask.remote(modules): place for actor, place in actors.items()}
-    waiting = list(asked)
-    while waiting:
+    waiting, silent = list(asked), set(asked.values())
+    while waiting if whole else silent:
         ready, waiting = ray.wait(waiting)
         for answer in ready:
+            silent.discard(asked[answer])
             yield asked[answer], time.perf_counter() - started, ray.get(answer)
 
 for line in sys.stdin:
@@ -55,7 +58,7 @@ for line in sys.stdin:
     if order["named"]:
         env = vpm.runtime_env(order["named"])
     actors = start(env, order["each"], order["width"])
-    tell(answers=list(answers(actors, order["modules"], started)))
+    tell(answers=list(answers(actors, order["modules"], started, order["whole"])))
     for actor in actors:
         ray.kill(actor)
 """
@@ -78,10 +81,6 @@ class Crowd:
         return statistics.median(found.values())
 
     @property
-    def last(self) -> float:
-        return max(seconds for _, seconds, _ in self.answers)
-
-    @property
     def digests(self) -> set[str]:
         return {digest for _, _, digest in self.answers}
 
@@ -101,12 +100,14 @@ class Job:
         modules: Sequence[str] = (),
         each: int = EACH,
         width: int = NODES,
+        whole: bool = True,
     ) -> Crowd:
         """Start so many actors on each of so many nodes in this runtime environment, or with the set that is named.
 
-        They import the modules before they answer; when all have, they are ended.
+        They import the modules before they answer; when all have, or one of each node if not the `whole` crowd is
+        waited for, they are ended.
         """
-        order = {"env": env, "named": named, "modules": list(modules), "each": each, "width": width}
+        order = {"env": env, "named": named, "modules": list(modules), "each": each, "width": width, "whole": whole}
         answers, ended = self.driver.go(order)["answers"], time.perf_counter()
         ray_nodes.wait_for("end of the actors", lambda: not self._is_any_left())
         return Crowd([(node, seconds, digest) for node, seconds, digest in answers], ended)
@@ -130,7 +131,7 @@ def running(folder: Path) -> Iterator[Cluster]:
     for name in ("cluster", "uv-cache"):
         (folder / name).mkdir()
     try:
-        with ray_nodes.cluster(folder / "cluster", folder / "uv-cache", count=NODES) as made:
+        with ray_nodes.cluster(folder / "cluster", folder / "uv-cache", count=NODES, options=_ALONE) as made:
             yield made
     except pytest.skip.Exception as reason:
         raise Unavailable(str(reason)) from None

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ MODULES = 20
 """Of each plugin."""
 JOBS, AT_A_TIME = 8, 2
 AT_ONCE = f"{NODES} nodes with {EACH} actors at once"
+REST = 1.0
+"""Seconds until what the actors before left behind is done."""
 BETWEEN = 0.5
 """Seconds between two moves of the channel while jobs begin."""
 PLAIN, OURS, FIELDS = "env_vars", "vpm_env", ("uv", "pip")
@@ -125,14 +128,19 @@ class Firsts:
     wrong: int = 0
 
     def take(self, folder: Path) -> None:
-        """Let a set that no node has, and plain variables, be measured one after the other."""
+        """Let plain variables, and a set that no node has, be measured; from turn to turn the other begins."""
         digest, asked = self.sets.push()
-        self._go(PLAIN, {"env_vars": {"TURN": digest}})
+        plain = partial(self._go, PLAIN, {"env_vars": {"TURN": digest}})
+        for measure in (plain, partial(self._ours, digest))[:: -1 if len(self.unpacking) % 2 else 1]:
+            time.sleep(REST)
+            measure()
+        self.unpacking.append(self._literal(asked, folder / digest).seconds())
+
+    def _ours(self, digest: str) -> None:
         self.job.cluster.forget_gets()
         crowd = self._go(OURS, named=digest)
         assert crowd.digests == {digest}, crowd
         self.wrong += self._not_once()
-        self.unpacking.append(self._literal(asked, folder / digest).seconds())
 
     def take_fields(self) -> None:
         """Let Ray's own fields have what no node has."""
@@ -141,7 +149,8 @@ class Firsts:
 
     def _go(self, name: str, env: dict[str, Any] | None = None, *, named: str = "") -> Crowd:
         modules = [] if name == PLAIN else self.sets.modules
-        crowd = self.job.crowd(env, named=named, modules=modules, each=self.each, width=self.width)
+        whole = name not in self.crowds  # the first time, to see that all of them have the set
+        crowd = self.job.crowd(env, named=named, modules=modules, each=self.each, width=self.width, whole=whole)
         self.crowds.setdefault(name, []).append(crowd)
         return crowd
 
@@ -200,7 +209,6 @@ class Firsts:
     @property
     def detail(self) -> dict[str, Any]:
         found = {f"{name}, first, s": spread([crowd.first for crowd in of]) for name, of in self.crowds.items()}
-        found |= {f"{name}, last, s": spread([crowd.last for crowd in of]) for name, of in self.crowds.items()}
         return {**found, f"{LITERAL}, s": spread(self.unpacking), "turns": len(self.unpacking)}
 
 
@@ -210,10 +218,9 @@ def _firsts(cluster: Cluster, folder: Path, runs: int) -> Iterator[Row]:
     with ray_rig.job(cluster) as job:
         for count, (each, width) in itertools.product((1, PLUGINS), ((1, 1), (EACH, NODES))):
             firsts = Firsts(job, Sets(cluster, count, numbers), each, width)
-            few = width > 1
-            for _ in range(min(runs, 5 if few else 9)):
+            for _ in range(min(runs, 12 if width > 1 else 9)):
                 firsts.take(folder)
-            for _ in range(1 if few else min(runs, 3)):
+            for _ in range(min(runs, 2 if width > 1 else 3)):
                 firsts.take_fields()
             yield from firsts.rows()
             wrong, turns = wrong + firsts.wrong, turns + len(firsts.unpacking)

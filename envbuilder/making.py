@@ -1,7 +1,8 @@
 """How packages are made beside the store: some at a time unpacked or built, and compiled, small ones together.
 
-An interpreter takes longer to start than to compile a small package, so a start compiles as many of those as wait for
-it; one that fails leaves each package of its share to a start of its own, so that the right one is blamed.
+An interpreter takes longer to start than to compile a small package, so those wait until there is enough for a start
+or nothing more to come; one that fails leaves each package of its share to a start of its own, so that the right one
+is blamed.
 """
 
 from __future__ import annotations
@@ -79,9 +80,15 @@ class _Making:
         """Begin what there is room for; tell whether anything is under way."""
         while self._coming and len(self._unpacking) < _AT_WORK:
             self._unpacking.add(self._pool.submit(_unpacked, self._coming.pop(), self._scratch))
-        while self._raw and len(self._compiling) < _COMPILERS:
+        while self._is_worth_a_start() and len(self._compiling) < _COMPILERS:
             self._compiling.add(self._pool.submit(_finished, self._share(), self._base))
         return bool(self._unpacking or self._compiling)
+
+    def _is_worth_a_start(self) -> bool:
+        """Tell whether enough waits to be compiled, or all that there is."""
+        if not self._unpacking:
+            return bool(self._raw)
+        return sum(raw.package.size for raw in self._raw) >= _SHARE
 
     def _share(self) -> list[Raw]:
         """Take out of what waits to be compiled what is enough for one start."""

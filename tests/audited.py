@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import kit
 
 from envbuilder.base import Base, Distribution, describe
+from envbuilder.classes import replace
 from envbuilder.digest import sha256_bytes
 from envbuilder.engines import VLLM
 from envbuilder.interpreter import Interpreter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import kit
@@ -11,6 +10,7 @@ from audited import GENERAL, Ground, Make, told
 
 from envbuilder.audit import audit
 from envbuilder.base import describe
+from envbuilder.classes import replace
 from envbuilder.engines import FASTDEPLOY, GENERIC
 from envbuilder.interpreter import Interpreter
 from envbuilder.paths import Environment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -16,6 +15,7 @@ import pytest
 import stands
 
 from envbuilder import doctor_hook, flocks, startup
+from envbuilder.classes import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -420,7 +420,7 @@ def test_the_doctor_tells_where_nothing_can_be_counted(tmp_path: Path, monkeypat
     (trouble,) = doctor_hook._uncounted(counting)
 
     assert f"may not write to `{place}`" in trouble.what
-    assert list(doctor_hook._uncounted(dataclasses.replace(counting, rollback_after=0))) == []
+    assert list(doctor_hook._uncounted(replace(counting, rollback_after=0))) == []
 
 
 def test_hooks_that_are_written_again_go_on_counting(stand: Stand) -> None:

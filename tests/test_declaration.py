@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import kit
 import pytest
 
 from envbuilder.base import Base, describe
+from envbuilder.classes import replace
 from envbuilder.declaration import mistaken
 from envbuilder.engines import FASTDEPLOY, GENERIC, VLLM
 from envbuilder.interpreter import Interpreter

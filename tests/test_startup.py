@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
+from dataclasses import replace as replace_rig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import pytest
 from homes import Rig
 
 from envbuilder import hook_files, startup
+from envbuilder.classes import replace
 from envbuilder.errors import BaseError
 from envbuilder.paths import HOOK
 from envbuilder.report import Reporter
@@ -191,7 +192,7 @@ def test_uv_can_remove_it(rig: Rig) -> None:
 def test_a_base_that_gets_ray_later_wants_its_hook_again(rig: Rig) -> None:
     rig.install()
     kit.dist_info(rig.base, "ray", "2.58.0")
-    later = dataclasses.replace(rig, facts=homes.described(rig.base))
+    later = replace_rig(rig, facts=homes.described(rig.base))
 
     assert startup.inspect(later.facts).problems == ("the base has got Ray since, and it has no plugin for it",)
     later.install()
@@ -249,15 +250,15 @@ def test_a_record_that_lists_strangers_harms_nobody(rig: Rig, tmp_path: Path) ->
 
 
 def changed_version(base: Any) -> Any:
-    return dataclasses.replace(base, engine_version="9.9")
+    return replace(base, engine_version="9.9")
 
 
 def changed_prefix(base: Any) -> Any:
-    return dataclasses.replace(base, prefix="/elsewhere")
+    return replace(base, prefix="/elsewhere")
 
 
 def changed_python(base: Any) -> Any:
-    return dataclasses.replace(base, version="3.14.0")
+    return replace(base, version="3.14.0")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_inspect(rig: Rig) -> None:
 
 def test_a_folder_whose_pth_files_nobody_runs_is_refused_and_left_clean(rig: Rig, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    base = dataclasses.replace(rig.facts, purelib=str(tmp_path / "elsewhere"))
+    base = replace(rig.facts, purelib=str(tmp_path / "elsewhere"))
 
     with pytest.raises(BaseError, match="does not run"):
         startup.install(base, layout=rig.layout, profile="default", command=())

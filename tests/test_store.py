@@ -10,7 +10,6 @@ import shutil
 import stat
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import tomllib
 
 from envbuilder import base as base_module
 from envbuilder import package_damage, paths, sources, stocking, store, uv
+from envbuilder.classes import replace
 from envbuilder.config import Git, Local, Plugin
 from envbuilder.digest import sealed
 from envbuilder.errors import BuildError, CommandFailed, PackageError, Place, SeveralErrors, SourceError
@@ -314,6 +314,22 @@ def test_a_module_that_kills_the_compiler_is_blamed_on_its_own_package(
     assert caught.value.code == -9
     assert sorted(key.split("-", 1)[1] for key in store.keys(shop.layout)) == [f"{name}-1.0" for name in names]
     assert {step.split()[0] for step in shop.report.steps} == set(names)
+
+
+@pytest.mark.parametrize(("size", "starts"), [(100, 1), (200_000, 5)], ids=["small", "large"])
+def test_an_interpreter_starts_for_what_takes_as_long_as_its_start(
+    shop: Shop, index: kit.Index, tmp_path: Path, size: int, starts: int
+) -> None:
+    python, log = tmp_path / "python", tmp_path / "starts"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {shop.base.python} "$@"\n')
+    python.chmod(0o755)
+    shop.base = replace(shop.base, python=str(python))
+    names = [f"demo{number}" for number in range(5)]
+    files = {name: {f"{name}.py": "# " + "x" * size + "\n"} for name in names}
+    made = shop.all(*(lock(index, kit.wheel(index.folder, name, files=files[name])) for name in names))
+
+    assert sum("_compile.py" in line for line in log.read_text().splitlines()) == starts
+    assert all(list(shop.path(package).rglob("*.pyc")) for package in made.values())
 
 
 def test_offline_lists_every_file_that_is_missing(shop: Shop, index: kit.Index) -> None:

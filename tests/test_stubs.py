@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from resolving import Notes, Resolver
 from envbuilder import answer, stubs
 from envbuilder.base import Distribution
 from envbuilder.base_stubs import LIST, base_stubs, renounce
+from envbuilder.classes import replace
 from envbuilder.digest import sealed
 from envbuilder.paths import Layout
 

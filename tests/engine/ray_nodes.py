@@ -45,6 +45,8 @@ import http.server, json, os, re, sys, time
 folder, address, port, log, faults = sys.argv[1:]
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self):
         asked = re.fullmatch("bytes=([0-9]+)-", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0

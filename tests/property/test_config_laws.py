@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from envbuilder.classes import replace
 from envbuilder.config import Config, read
 from envbuilder.errors import ConfigError, Place, Problem
 from envbuilder.paths import Environment

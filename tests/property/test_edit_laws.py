@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import NamedTuple
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from envbuilder import edit
+from envbuilder.classes import replace
 from envbuilder.config import Config, Plugin, of_content
 from envbuilder.errors import Place
 from envbuilder.paths import Environment
