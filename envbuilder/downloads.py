@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import fs
 from envbuilder.classes import dataclass
+from envbuilder.digest import hasher
 from envbuilder.errors import CacheError
 from envbuilder.process import is_ending
 
@@ -88,7 +89,7 @@ class Wanted:
         if _size(part) > self.size:
             fs.remove(part)
         with fs.growing(part) as descriptor:
-            digest, had = _hashed(descriptor)
+            digest, had = _hashed(descriptor, hasher(self.size))
             if had < self.size or not self.size:
                 for block in self._rest(had):
                     if is_ending():
@@ -139,11 +140,9 @@ def persistently(attempt: Callable[[], Had], *, pause: float) -> Had:
 
 def measured(piece: Piece | None) -> tuple[str, int] | None:
     """Read the whole of a file for its sha256 and its size."""
-    import hashlib  # OpenSSL's is several times faster than the interpreter's own
-
     if piece is None:
         return None
-    digest, size = hashlib.sha256(), 0
+    digest, size = hasher(piece.size), 0
     for block in piece.blocks:
         digest.update(block)
         size += len(block)
@@ -157,11 +156,9 @@ def _size(path: str) -> int:
         return 0
 
 
-def _hashed(descriptor: int) -> tuple[Any, int]:
+def _hashed(descriptor: int, digest: Any) -> tuple[Any, int]:
     """Hash what an open file has; what is written next is added behind it."""
-    import hashlib  # as above
-
-    digest, had = hashlib.sha256(), 0
+    had = 0
     while block := os.read(descriptor, _BLOCK):
         digest.update(block)
         had += len(block)

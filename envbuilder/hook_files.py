@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import base64
 import csv
-import hashlib
 import io
 import json
 import os
@@ -14,6 +13,7 @@ from os.path import basename, dirname, exists, isfile, join, relpath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import __version__, _ray
+from envbuilder.digest import sha256_bytes
 from envbuilder.engines import GUARD_ENTRY
 from envbuilder.paths import FORMAT, HOOK, Layout
 
@@ -305,4 +305,4 @@ def _rows(contents: Mapping[str, bytes]) -> bytes:
 
 
 def _hash(content: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(bytes.fromhex(sha256_bytes(content))).rstrip(b"=").decode()

@@ -12,7 +12,7 @@ from os.path import dirname, join
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from envbuilder import fs, label, packing_list
-from envbuilder.digest import RECORD_LIMIT
+from envbuilder.digest import RECORD_LIMIT, hasher
 from envbuilder.errors import PackageError
 from envbuilder.notation import dumps
 from envbuilder.wrapping import BLOCK, Unsound, Unwrapped, wrapped
@@ -176,14 +176,12 @@ def _list_in(archive: Unwrapped) -> bytes:
 
 def _files_in(archive: Unwrapped, files: tuple[PackageFile, ...], target: str) -> None:
     """Write the files that follow the list; each folder is made once, and none is there before."""
-    import hashlib
-
-    sha256, made = hashlib.sha256, {target}
+    total, made = sum(file.size for file in files), {target}
     for at, file in enumerate(files):
         path = f"{target}/{file.path}"
         if archive.take(_HEADER) != _header(str(at), file.size, file.mode):
             raise Unsound(f"`{file.path}` does not follow where its list says so")
-        digest = sha256()
+        digest = hasher(total)
         try:
             _make_folder(dirname(path), made)
             fs.write_new(path, _hashed(archive, file.size, digest.update), mode=file.mode)
