@@ -218,7 +218,7 @@ def _firsts(cluster: Cluster, folder: Path, runs: int) -> Iterator[Row]:
     with ray_rig.job(cluster) as job:
         for count, (each, width) in itertools.product((1, PLUGINS), ((1, 1), (EACH, NODES))):
             firsts = Firsts(job, Sets(cluster, count, numbers), each, width)
-            for _ in range(min(runs, 12 if width > 1 else 9)):
+            for _ in range(min(runs, 20 if width > 1 else 9)):
                 firsts.take(folder)
             for _ in range(min(runs, 2 if width > 1 else 3)):
                 firsts.take_fields()

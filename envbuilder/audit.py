@@ -10,21 +10,17 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from envbuilder import (
-    abi,
     bounds,
     compiled,
     data_files,
     declaration,
-    libraries,
     ownership,
     points,
     processors,
     script_names,
     startup_code,
-    torch_abi,
 )
 from envbuilder.base_files import BaseFiles
-from envbuilder.places import Loader, Places
 from envbuilder.subject import ERROR, Subject
 from envbuilder.targets import Modules
 
@@ -118,6 +114,9 @@ def _compiled(
     having = [subject for subject in subjects if found[subject.name]]
     if not having:
         return
+    from envbuilder import abi, libraries, torch_abi  # few plugins have any
+    from envbuilder.places import Loader, Places
+
     loader = Loader(base, variables)
     yield from abi.unfit(having, found, base, loader)
     own = {name: abi.native(of_one, base) for name, of_one in found.items()}
