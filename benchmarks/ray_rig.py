@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 NODES, EACH = 4, 8
 """Nodes, and actors that start at once on each of them."""
-_ALONE = ("--num-cpus=1",)
-"""Ray begins as many workers at the same time as a node has processors: these share two."""
+_ONE_AT_A_TIME = ("--num-cpus=1",)
+"""Ray begins as many workers of a node at the same time as it has processors: four nodes share two."""
 _JOB = """
 import importlib, time
 
@@ -131,7 +131,7 @@ def running(folder: Path) -> Iterator[Cluster]:
     for name in ("cluster", "uv-cache"):
         (folder / name).mkdir()
     try:
-        with ray_nodes.cluster(folder / "cluster", folder / "uv-cache", count=NODES, options=_ALONE) as made:
+        with ray_nodes.cluster(folder / "cluster", folder / "uv-cache", count=NODES, options=_ONE_AT_A_TIME) as made:
             yield made
     except pytest.skip.Exception as reason:
         raise Unavailable(str(reason)) from None

@@ -10,13 +10,12 @@ from os.path import basename, dirname, isdir, isfile, join, lexists
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from envbuilder import flocks, fs
+from envbuilder import flocks, fs, halves
 from envbuilder.belongings import is_left
 from envbuilder.contexts import contextmanager, suppress
 from envbuilder.digest import sha256_bytes
 from envbuilder.downloads import Piece
 from envbuilder.errors import CacheError
-from envbuilder.halves import DAY
 from envbuilder.tickets import world
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class Folder:
     def swap(self, path: str, content: bytes, tag: str | None) -> bool:
         """Write a file if it has this sha256, or where there is none; tell whether it had."""
         with self._said("write", path), self._locked(path):
+            self._clear()
+            halves.clear(join(self._root, path))
             found = self.tagged(path, _LARGEST_DOCUMENT)
             if (found[1] if found else None) != tag:
                 return False
@@ -102,10 +103,15 @@ class Folder:
         own = join(self._root, _STAGED, world())
         self._make(dirname(own))
         self._make(own)
-        for path in _left(join(self._root, _STAGED), own):
-            fs.remove_quietly(path)
+        self._clear()
         with fs.staging(own) as folder:
             yield folder
+
+    def _clear(self) -> None:
+        """Remove what calls that died have left; whatever cannot be removed stays."""
+        staged = join(self._root, _STAGED)
+        for path in _left(staged, join(staged, world())):
+            fs.remove_quietly(path)
 
     @contextmanager
     def _locked(self, path: str) -> Iterator[None]:
@@ -162,5 +168,5 @@ def _left(folder: str, own: str) -> Iterator[str]:
     for machine in (join(folder, name) for name in fs.names_in(folder)):
         for path in (join(machine, name) for name in fs.names_in(machine)):
             with suppress(FileNotFoundError):  # whoever made it has ended meanwhile
-                if is_left(path, now) if machine == own else os.lstat(path).st_mtime < now - DAY:
+                if is_left(path, now) if machine == own else os.lstat(path).st_mtime < now - halves.DAY:
                     yield path

@@ -136,7 +136,7 @@ def specifier(text: str) -> str:
     if text.count(",") >= MAX_CLAUSES:
         raise ValueError(f"holds more than {MAX_CLAUSES} bounds")
     bare = _bare_version(text)
-    if bare and not bare.endswith("*"):
+    if bare and bare.isascii() and not bare.endswith("*"):
         return bare
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # only configs with bounds pay for it
 

@@ -10,13 +10,18 @@ import re
 from os.path import join
 from typing import TYPE_CHECKING, NamedTuple
 
+from envbuilder.contexts import contextmanager
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.metadata import Distribution
 
 _HEADERS = re.compile(r"(?:[!-9;-~]+:[^\r\n]*(?:\n|\Z))+(?=\n|\Z)")
 """Headers of one line each up to an empty line or the end."""
 _ELSEWHERE = "requires.txt"
 """Where requirements of old stand, which count if METADATA has none."""
+_BODY = "content-type"
+"""What lets `email` read what stands behind the headers, too, and fail there."""
 
 
 class Headers(NamedTuple):
@@ -28,22 +33,23 @@ class Headers(NamedTuple):
 
 
 def headers(dist_info: str) -> Headers:
-    """Read the headers that count; raise `ValueError` for bytes that are no UTF-8, and `OSError`."""
+    """Read the headers that count; raise `ValueError` for what Python cannot read, and `OSError`."""
     found = _HEADERS.match(_text(dist_info, "METADATA"))
     if found:
         lines = [line.partition(":") for line in found[0].rstrip("\n").split("\n")]
         said = [(name.lower(), value.lstrip(" \t")) for name, _, value in lines]
         first = dict(reversed(said))
         requires = tuple(value for name, value in said if name == "requires-dist")
-        if requires or not _text(dist_info, _ELSEWHERE):
+        if _BODY not in first and (requires or not _text(dist_info, _ELSEWHERE)):
             return Headers(first.get("name"), first.get("version"), requires)
-    distribution = _distribution(dist_info)
-    metadata = distribution.metadata
-    return Headers(metadata["Name"], metadata["Version"], tuple(distribution.requires or ()))
+    with _readable():
+        distribution = _distribution(dist_info)
+        metadata = distribution.metadata
+        return Headers(metadata["Name"], metadata["Version"], tuple(distribution.requires or ()))
 
 
 def entry_points(dist_info: str) -> list[tuple[str, str, str]]:
-    """List group, name and value of each entry point as they stand there."""
+    """List group, name and value of each entry point as they stand there; errors as `headers`."""
     found, group = [], None
     for line in map(str.strip, _text(dist_info, "entry_points.txt").splitlines()):
         if line.startswith("[") and line.endswith("]"):
@@ -51,7 +57,8 @@ def entry_points(dist_info: str) -> list[tuple[str, str, str]]:
         elif line and not line.startswith("#") and group is not None:
             name, equals, value = line.partition("=")
             if not equals:
-                return [(point.group, point.name, point.value) for point in _distribution(dist_info).entry_points]
+                with _readable():
+                    return [(point.group, point.name, point.value) for point in _distribution(dist_info).entry_points]
             found.append((group, name.strip(), value.strip()))
     return found
 
@@ -62,6 +69,15 @@ def _text(dist_info: str, name: str) -> str:
             return stream.read()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
         return ""
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Make one error of all that bad metadata lead to."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def _distribution(dist_info: str) -> Distribution:

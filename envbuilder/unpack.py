@@ -61,7 +61,7 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any], decl
     digests = _inside(site[len(prefix) + 1 :], check_record(prefix, site, found.dist_info, package=package))
     _move(prefix, site, target)
     dist_info = join(target, "lib", found.dist_info)
-    entry_points = _entry_points(dist_info)
+    entry_points = _entry_points(dist_info, package)
     _clean(target, found.dist_info, entry_points)
     if declared:
         fs.copy_file(declared, join(dist_info, os.path.basename(declared)), mode=0o644)
@@ -176,10 +176,13 @@ def _move(prefix: str, site: str, target: str) -> None:
         fs.rename(join(prefix, path), moved)
 
 
-def _entry_points(dist_info: str) -> dict[str, dict[str, str]]:
+def _entry_points(dist_info: str, package: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
-    for group, name, value in core_metadata.entry_points(dist_info):
-        found.setdefault(group, {})[name] = value
+    try:
+        for group, name, value in core_metadata.entry_points(dist_info):
+            found.setdefault(group, {})[name] = value
+    except ValueError as error:
+        raise PackageError(package=package, problems=(f"its entry_points.txt is damaged: {error}",)) from None
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from envbuilder import downloads
 from envbuilder.bucket import Bucket, open_bucket
 from envbuilder.errands import heeding_signals
 from envbuilder.errors import CacheError
+from envbuilder.tickets import world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -246,6 +248,20 @@ def test_of_many_who_swap_at_once_one_wins(writable: Bucket) -> None:
         won = list(pool.map(go, range(6)))
     assert won.count(True) == 1
     assert writable.read("channels/a.json", limit=9) == b"%d" % won.index(True)
+
+
+def test_whoever_swaps_clears_away_what_the_dead_left(tmp_path: Path) -> None:
+    dead = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    bucket = open_bucket(str(tmp_path), env={})
+    staged = tmp_path / ".new" / world() / f"{dead}-0123456789ab"
+    half = tmp_path / "channels" / f".prod.json.{dead}-01234567.new"
+    for path in (staged, half.parent):
+        path.mkdir(parents=True)
+    half.write_bytes(b"{")
+
+    assert bucket.swap("channels/prod.json", b"{}", None)
+    assert not staged.exists()
+    assert not half.exists()
 
 
 def test_of_many_who_create_at_once_one_wins(tmp_path: Path) -> None:

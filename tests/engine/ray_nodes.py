@@ -46,6 +46,7 @@ folder, address, port, log, faults = sys.argv[1:]
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self):
         asked = re.fullmatch("bytes=([0-9]+)-", self.headers.get("Range", ""))
@@ -57,6 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(fault.get("status", 404))
         with open(folder + self.path, "rb") as stream:
             content = bytearray(stream.read())[:fault.get("truncated_to")]
+        if start > len(content):
+            return self.send_error(416)
         if "flip_at" in fault:
             content[fault["flip_at"]] ^= 1
         self.send_response(206 if start else 200)
