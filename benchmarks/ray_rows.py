@@ -30,7 +30,7 @@ from envbuilder.depot import Depot, Trust
 from envbuilder.keys import parse_public, read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from engine.ray_nodes import Cluster
     from measure import Command
@@ -132,7 +132,10 @@ class Firsts:
     def take(self, folder: Path) -> None:
         """Let plain variables, and a set that no node has, be measured; from turn to turn the other begins."""
         digest, asked = self.sets.push()
-        turn = [partial(self._go, PLAIN, {"env_vars": {"TURN": digest}}), partial(self._ours, digest)]
+        turn: list[Callable[[], object]] = [
+            partial(self._go, PLAIN, {"env_vars": {"TURN": digest}}),
+            partial(self._ours, digest),
+        ]
         if len(self.unpacking) % 2:
             turn.reverse()
         for measure in turn:
