@@ -443,21 +443,13 @@ def test_gc_says_what_it_frees_and_frees_it(vllm: kit.VpmEnv, index: kit.Index) 
     assert vllm("gc", "--json").json["generations"] == [], "what was current in the last 24 h stays"
     age_switches(vllm)
     planned = vllm("gc", "--dry-run", "--json", check=True).json
-    occupied = du(vllm.home)
+    occupied = kit.allocated(vllm.home)
     swept = vllm("gc", "--json", check=True).json
 
     assert planned["generations"] == swept["generations"]
     assert [entry["number"] for entry in planned["generations"]] == [1]
-    assert abs(occupied - du(vllm.home) - planned["bytes"]) <= 4096 * 8
+    assert abs(occupied - kit.allocated(vllm.home) - planned["bytes"]) <= 4096 * 8
     assert vllm("gc", "--dry-run", "--json").json["bytes"] == 0
-
-
-def du(folder: Path) -> int:
-    seen = {}
-    for path in folder.rglob("*"):
-        status = path.lstat()
-        seen[status.st_ino] = status.st_blocks * 512
-    return sum(seen.values())
 
 
 def test_uninstall_leaves_nothing_but_what_is_the_users(vllm: kit.VpmEnv, base: kit.Base, index: kit.Index) -> None:

@@ -111,6 +111,12 @@ def debian_python() -> Path | None:
     return Path(path) if done.stdout.strip() == "True" else None
 
 
+def allocated(folder: Path) -> int:
+    """Return the bytes that a tree occupies, in whole KiB: as `du` counts them, each file once."""
+    done = subprocess.run(["du", "-sk", str(folder)], capture_output=True, text=True, check=True)
+    return 1024 * int(done.stdout.split()[0])
+
+
 def tree_hash(folder: Path, *, ignore: Collection[str] = ()) -> str:
     """Hash a tree: paths, kinds, modes, contents and link targets; without `__pycache__` and the hook's files.
 
