@@ -84,8 +84,8 @@ def _stage(staged: Path, name: str) -> Package:
     for path, text in texts.items():
         (staged / path).parent.mkdir(parents=True, exist_ok=True)
         (staged / path).write_text(text)
-    found = unpack.Found(dist_info=dist_info, name=name, version=version)
-    made = unpack.describe(str(staged), found, entry_points={}, requires=(), source={})
+    found = unpack.Found(dist_info=dist_info, name=name, version=version, requires=())
+    made = unpack.describe(str(staged), found, entry_points={}, source={})
     lib = os.path.join(staged, "lib")
     compileall.compile_dir(lib, quiet=2, stripdir=lib, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     unpack.settle(str(staged))

@@ -74,11 +74,14 @@ class Crowd:
 
     @property
     def first(self) -> float:
-        """Return the seconds until the first actor of a node answered, the median of the nodes."""
+        """Return the seconds until the first actor of a node answered, the mean of the nodes.
+
+        They share two processors, so what one waits longer another waits less: the median of four differs more.
+        """
         found: dict[int, float] = {}
         for node, seconds, _ in self.answers:
             found[node] = min(seconds, found.get(node, seconds))
-        return statistics.median(found.values())
+        return statistics.mean(found.values())
 
     @property
     def digests(self) -> set[str]:

@@ -41,8 +41,8 @@ MODULES = 20
 """Of each plugin."""
 JOBS, AT_A_TIME = 8, 2
 AT_ONCE = f"{NODES} nodes with {EACH} actors at once"
-REST = 1.0
-"""Seconds until what the actors before left behind is done."""
+REST = 3.0
+"""Seconds until what Ray does for the actors before is done; after one second turns differ by half as much again."""
 WHOLE = 4
 """Each so many turns a crowd is waited for to its last actor, and not until each node has answered."""
 BETWEEN = 0.5

@@ -166,7 +166,12 @@ def _left(folder: str, own: str) -> Iterator[str]:
     """Name what calls that have died left: of this machine what nobody holds, of others what is a day old."""
     now = time.time()
     for machine in (join(folder, name) for name in fs.names_in(folder)):
-        for path in (join(machine, name) for name in fs.names_in(machine)):
-            with suppress(FileNotFoundError):  # whoever made it has ended meanwhile
-                if is_left(path, now) if machine == own else os.lstat(path).st_mtime < now - halves.DAY:
-                    yield path
+        is_past = is_left if machine == own else _is_old
+        yield from (path for path in (join(machine, name) for name in fs.names_in(machine)) if is_past(path, now))
+
+
+def _is_old(path: str, now: float) -> bool:
+    try:
+        return os.lstat(path).st_mtime < now - halves.DAY
+    except FileNotFoundError:  # whoever made it has ended meanwhile
+        return False

@@ -50,17 +50,21 @@ def headers(dist_info: str) -> Headers:
 
 def entry_points(dist_info: str) -> list[tuple[str, str, str]]:
     """List group, name and value of each entry point as they stand there; errors as `headers`."""
-    found, group = [], None
-    for line in map(str.strip, _text(dist_info, "entry_points.txt").splitlines()):
+    pairs = [(group, *line.partition("=")) for group, line in _grouped(_text(dist_info, "entry_points.txt"))]
+    if all(equals for _, _, equals, _ in pairs):
+        return [(group, name.strip(), value.strip()) for group, name, _, value in pairs]
+    with _readable():
+        return [(point.group, point.name, point.value) for point in _distribution(dist_info).entry_points]
+
+
+def _grouped(text: str) -> Iterator[tuple[str, str]]:
+    """Pair each line that says something with the group that it stands below."""
+    group = None
+    for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
             group = line.strip("[]")
         elif line and not line.startswith("#") and group is not None:
-            name, equals, value = line.partition("=")
-            if not equals:
-                with _readable():
-                    return [(point.group, point.name, point.value) for point in _distribution(dist_info).entry_points]
-            found.append((group, name.strip(), value.strip()))
-    return found
+            yield group, line
 
 
 def _text(dist_info: str, name: str) -> str:

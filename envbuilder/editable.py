@@ -45,9 +45,10 @@ def detach(target: str, package: Package, *, copy: str, members: tuple[str, ...]
         fs.remove_tree(join(lib, name))
     return unpack.describe(
         target,
-        unpack.Found(dist_info=package.dist_info, name=package.name, version=package.version),
+        unpack.Found(
+            dist_info=package.dist_info, name=package.name, version=package.version, requires=package.requires
+        ),
         entry_points=package.entry_points,
-        requires=package.requires,
         source=package.source,
         editable=dict(sorted(links.found.items())),
         physical=tuple(links.partial),

@@ -42,11 +42,12 @@ _OUT_OF_OVERLAY = "../../../.."
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What a staged dist-info says: its folder's name, and name and version, both normalized."""
+    """What a staged dist-info says: its folder's name, name and version normalized, and its `Requires-Dist` lines."""
 
     dist_info: str
     name: str
     version: str
+    requires: tuple[str, ...]
 
 
 def take(prefix: str, target: str, *, package: str, source: dict[str, Any], declared: str | None = None) -> Package:
@@ -65,8 +66,7 @@ def take(prefix: str, target: str, *, package: str, source: dict[str, Any], decl
     _clean(target, found.dist_info, entry_points)
     if declared:
         fs.copy_file(declared, join(dist_info, os.path.basename(declared)), mode=0o644)
-    requires = _requires(dist_info, package)
-    return describe(target, found, entry_points=entry_points, requires=requires, source=source, digests=digests)
+    return describe(target, found, entry_points=entry_points, source=source, digests=digests)
 
 
 def _inside(site: str, digests: Mapping[str, str]) -> dict[str, str]:
@@ -87,7 +87,6 @@ def describe(
     found: Found,
     *,
     entry_points: dict[str, dict[str, str]],
-    requires: tuple[str, ...],
     source: dict[str, Any],
     editable: dict[str, str] | None = None,
     physical: tuple[str, ...] = (),
@@ -105,7 +104,7 @@ def describe(
         version=found.version,
         dist_info=found.dist_info,
         entry_points=entry_points,
-        requires=requires,
+        requires=found.requires,
         editable=editable or {},
         physical=tuple(sorted({*physical, *_physical(join(target, "lib"), libraries)})),
         source=source,
@@ -142,14 +141,14 @@ def _found(site: str, package: str) -> Found:
             dist_info=dist_infos[0],
             name=_normalized(said.name or ""),
             version=str(Version(said.version or "")),
+            requires=_lines(said.requires, package),
         )
     except (InvalidVersion, ValueError, UnicodeDecodeError) as error:
         raise PackageError(package=package, problems=(f"its METADATA is damaged: {error}",)) from None
 
 
-def _requires(dist_info: str, package: str) -> tuple[str, ...]:
-    """Return the `Requires-Dist` lines; two readers of one that goes on below do not see the same in it."""
-    requires = core_metadata.headers(dist_info).requires
+def _lines(requires: tuple[str, ...], package: str) -> tuple[str, ...]:
+    """Return what is required; two readers of a line that goes on below do not see the same in it."""
     if wrong := [line for line in requires if not is_one_line(line)]:
         text = "its METADATA requires {!r}, which holds control characters or several lines"
         raise PackageError(package=package, problems=tuple(text.format(line[:80]) for line in wrong[:8]))

@@ -142,10 +142,20 @@ def test_a_symlink_in_the_tree_is_refused(tmp_path: Path) -> None:
         ("Metadata-Version: 2.1\nVersion: 1.0\n", "METADATA is damaged"),
         ("Metadata-Version: 2.1\nName: demo\n", "METADATA is damaged"),
         ("Metadata-Version: 2.1\nName: demo\nVersion: newest\n", "METADATA is damaged"),
+        (
+            "Name: demo\nVersion: 1.0\n" + 2000 * "Content-Type: message/rfc822\n\n",
+            "METADATA is damaged: RecursionError",
+        ),
     ],
 )
 def test_damaged_metadata_is_refused(tmp_path: Path, metadata: str, text: str) -> None:
     assert text in problems(tmp_path, **{f"{SITE}/demo-1.0.dist-info/METADATA": metadata})
+
+
+def test_a_damaged_list_of_entry_points_is_refused(tmp_path: Path) -> None:
+    listed = {f"{SITE}/demo-1.0.dist-info/entry_points.txt": "[vllm.general_plugins]\ndemo demo:register\n"}
+
+    assert "its entry_points.txt is damaged: TypeError" in problems(tmp_path, **listed)
 
 
 def test_two_dist_infos_are_refused(tmp_path: Path) -> None:
