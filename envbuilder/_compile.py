@@ -7,7 +7,6 @@ by a zero byte, and each folder by one more. A module that does not compile has 
 is told on standard error, and the exit code is 1.
 """
 
-import importlib.util
 import marshal
 import os
 import sys
@@ -20,10 +19,23 @@ except ImportError:
     except ImportError:
         from hashlib import sha256
 
-HEAD = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
+try:  # all that is needed of `importlib.util`, which takes as long as to compile a small package
+    from _frozen_importlib_external import MAGIC_NUMBER, cache_from_source
+    from _imp import source_hash as keyed_hash
+
+    KEY = int.from_bytes(MAGIC_NUMBER, "little")
+
+    def source_hash(source):
+        """Return what bytecode has instead of its source's size and time."""
+        return keyed_hash(KEY, source)
+
+except ImportError:
+    from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
+
+HEAD = MAGIC_NUMBER + (1).to_bytes(4, "little")
 """Begins bytecode that is not checked against its source."""
 CACHE = "__pycache__"
-ENDING = importlib.util.cache_from_source("/m.py").rpartition("/m")[2]
+ENDING = cache_from_source("/m.py").rpartition("/m")[2]
 """Ends the names of this interpreter's bytecode."""
 
 
@@ -69,7 +81,7 @@ def bytecode(root, path):
         source = stream.read()
     try:
         code = compile(source, path, "exec", dont_inherit=True)
-        return HEAD + importlib.util.source_hash(source) + marshal.dumps(code)
+        return HEAD + source_hash(source) + marshal.dumps(code)
     except Exception:  # noqa: BLE001 (a module may be anything)
         return None
 

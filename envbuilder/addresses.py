@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+
+from envbuilder.tuples import NamedTuple
 
 _PORTS = {"http": 80, "https": 443, "ssh": 22, "git": 9418}
 _SCP_LIKE = re.compile(r"(?:[^\s/:@]+@)?([^\s/:@]+):(?!//)(.*)")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from envbuilder._allow import expanded, words
 from envbuilder.classes import dataclass
 from envbuilder.engines import GUARD_ENTRY, is_plugin_group
 from envbuilder.names import nearest
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -16,7 +16,6 @@ from envbuilder.classes import dataclass
 from envbuilder.composition import describe, parts_of
 from envbuilder.config import PyPI
 from envbuilder.errors import SeveralErrors, SourceError, VpmError
-from envbuilder.overlay_damage import is_as_made
 from envbuilder.skeleton import skeleton
 from envbuilder.subject import Subject
 
@@ -168,13 +167,22 @@ def _link(job: Job, lock: Lock, packages: dict[str, Package]) -> Manifest:
                 findings=findings,
                 accepts=manifest.accepts,
             )
-        if known is None or not is_as_made(job.layout, job.base.key, manifest.digest, manifest, parts):
+        if not is_as_made(job, manifest, parts):
             room = space.needing(space.need_of_overlay(len(parts)), job.layout.home)
             with room, job.report.stage("linking", minor=True):
                 link(job.layout, job.base, job.env, parts, path)
         sealed = manifest._replace(findings=findings, probe=_probe_or_discard(job, manifest, path))
         overlay.seal(path, sealed)
     return sealed
+
+
+def is_as_made(job: Job, manifest: Manifest, parts: tuple[Part, ...]) -> bool:
+    """Tell whether the overlay of a set is there, and need not be made again."""
+    if overlay.read(job.layout.overlay(job.base.key, manifest.digest)) is None:
+        return False
+    from envbuilder.overlay_damage import against_parts  # a set that is new has nothing to compare
+
+    return not against_parts(job.layout, job.base.key, manifest.digest, manifest, parts).wrong
 
 
 def _probe_or_discard(job: Job, manifest: Manifest, path: str) -> tuple[ProbeResult, ...]:

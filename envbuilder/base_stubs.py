@@ -9,7 +9,6 @@ over, and there is one of another number.
 from __future__ import annotations
 
 from os.path import dirname, join, lexists
-from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.version import InvalidVersion
 
@@ -18,6 +17,7 @@ from envbuilder.contexts import suppress
 from envbuilder.digest import read_bytes, read_sealed, sealed, sha256_bytes, sha256_of
 from envbuilder.names import is_name
 from envbuilder.stubs import EXTRA, Stub, names_one, path_of, write_stub
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

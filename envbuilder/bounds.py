@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.engines import ENGINES, is_plugin_group
 from envbuilder.members import has_hidden
 from envbuilder.names import normalized
 from envbuilder.subject import ERROR, WARNING
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

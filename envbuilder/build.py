@@ -1,13 +1,13 @@
-"""Have uv and the base's interpreter do the work on one package: install what is locked, build, compile."""
+"""Have uv do the work on one package: install what is locked, and build."""
 
 from __future__ import annotations
 
 import os
 import re
-from os.path import dirname, isdir, join
+from os.path import join
 from typing import TYPE_CHECKING, Any
 
-from envbuilder import fs, gate, process, space
+from envbuilder import fs, gate
 from envbuilder.classes import replace
 from envbuilder.errors import BuildError, CommandFailed, PackageError, SourceError, VpmError
 from envbuilder.lock import LockedPackage, single
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from envbuilder.base import Base
     from envbuilder.process import Result
     from envbuilder.uv import Uv
-
-_COMPILE = join(dirname(__file__), "_compile.py")
 
 TIMEOUT = 7200.0
 """Seconds that one download or build may take."""
@@ -120,44 +118,6 @@ def build_wheel(
         hint = None if build_isolation else _HINT_NOT_ISOLATED
         raise BuildError(plugin=plugin, package=package, log=_said(result), hint=hint)
     return join(out, wheels[0])
-
-
-def compile_tree(lib: str, *, base: Base) -> dict[str, str]:
-    """Compile every module below `lib` with the base's interpreter: path below `lib` → sha256 of its bytecode.
-
-    One that does not compile is no failure. Nothing in the result depends on where `lib` is now or when it was written.
-    """
-    return compile_trees([lib], base=base)[0]
-
-
-def compile_trees(libs: Sequence[str], *, base: Base) -> list[dict[str, str]]:
-    """Compile below several folders, some of which may not be there, by one start of the interpreter; as above."""
-    there = [lib for lib in libs if isdir(lib)]
-    told = iter(_compiled(there, base) if there else ())
-    return [next(told) if lib in there else {} for lib in libs]
-
-
-def _compiled(libs: Sequence[str], base: Base) -> list[dict[str, str]]:
-    command = [base.python, "-I", "-S", "-B", "-W", "ignore", _COMPILE, *libs]
-    result = process.run(command, env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"}, timeout=TIMEOUT)
-    if result.code:
-        space.require_nothing_refused(result.output, libs[0])
-    trees = list(_trees(result.stdout))
-    if result.code not in (0, 1) or len(trees) != len(libs):
-        raise CommandFailed(command=tuple(command), code=result.code, output=result.output)
-    return trees
-
-
-def _trees(told: str) -> Iterator[dict[str, str]]:
-    """Read what the compiler tells: a line for each file, and an empty one for the end of each folder."""
-    made: dict[str, str] = {}
-    for line in told.split("\0")[:-1]:
-        digest, _, path = line.partition(" ")
-        if line:
-            made[path] = digest
-        else:
-            yield made
-            made = {}
 
 
 def _run(uv: Uv, *arguments: Sequence[str], cwd: str, most_written: int | None = None) -> Result:

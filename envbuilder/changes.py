@@ -6,10 +6,9 @@ is no change by itself: it comes and goes with who requires it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from envbuilder.errors import UsageError
 from envbuilder.names import normalized
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.variant import Stock
 
 if TYPE_CHECKING:

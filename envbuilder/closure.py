@@ -5,9 +5,8 @@ As the resolver sees it: of the base's distributions only those requirements cou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from envbuilder.bounds import Bound, applies, parsed
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import gc
 from envbuilder.classes import dataclass
 from envbuilder.ledger import files
 from envbuilder.planning import Change, changes
 from envbuilder.revision import own_paths, paths
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

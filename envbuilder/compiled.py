@@ -9,9 +9,10 @@ import os
 import posixpath
 import re
 from os.path import isdir, isfile, join
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import elf
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from os.path import join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import process
 from envbuilder.contents import start_of
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

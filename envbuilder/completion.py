@@ -7,10 +7,10 @@ wanted, with `vpm-env completion --values KIND`.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.arguments import generation
 from envbuilder.paths import template
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,6 @@ import posixpath
 import re
 import shlex
 from os.path import dirname, isabs, join, normpath
-from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from envbuilder.amounts import Amount, amount
@@ -20,6 +19,7 @@ from envbuilder.document import shown
 from envbuilder.moments import checked
 from envbuilder.names import is_name, nearest, normalized
 from envbuilder.process import without_credentials
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

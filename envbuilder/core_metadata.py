@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from os.path import join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.contexts import contextmanager
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,13 +6,13 @@ import os
 import re
 import tarfile
 from os.path import isfile, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
 from envbuilder.contexts import contextmanager
 from envbuilder.digest import sha256_bytes
 from envbuilder.downloads import Piece
 from envbuilder.errors import CacheError
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

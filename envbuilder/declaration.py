@@ -8,7 +8,6 @@ that never held. What nobody knows in it is let be.
 from __future__ import annotations
 
 from os.path import isfile, islink, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import core_metadata
 from envbuilder.bounds import release_of
@@ -17,6 +16,7 @@ from envbuilder.engines import ENGINES, GENERIC
 from envbuilder.errors import ConfigError
 from envbuilder.names import nearest
 from envbuilder.subject import ERROR, WARNING
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

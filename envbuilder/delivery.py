@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from envbuilder import flocks, overlay, policing, registry, space
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
-from envbuilder.assembly import link
+from envbuilder.assembly import is_as_made, link
 from envbuilder.base import describe
 from envbuilder.checks import accepts, audited
 from envbuilder.classes import dataclass, replace
@@ -22,7 +22,6 @@ from envbuilder.config import of_content, read
 from envbuilder.errors import BaseError, CacheError, ConfigError, LockError, ProfileError
 from envbuilder.fitting import differences
 from envbuilder.job import Job, Request
-from envbuilder.overlay_damage import is_as_made
 from envbuilder.preparation import prepared
 from envbuilder.process import without_credentials
 from envbuilder.recording import building
@@ -176,7 +175,7 @@ def _linked(job: Job, lock: Lock, waybill: Waybill, packages: dict[str, Package]
     with flocks.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
         findings = audited(job, lock, parts)
         known = overlay.read(path)
-        if known is not None and is_as_made(job.layout, job.base.key, manifest.digest, manifest, parts):
+        if known is not None and is_as_made(job, manifest, parts):
             return known
         with space.needing(space.need_of_overlay(len(parts)), job.layout.home):
             link(job.layout, job.base, job.env, parts, path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 from envbuilder import keys, waybill
 from envbuilder.errors import CacheError
 from envbuilder.notation import canonical, loads
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.waybill import Card, Channel, Waybill
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from glob import iglob
-from typing import NamedTuple
+
+from envbuilder.tuples import NamedTuple
 
 _LACKS = (
     r"(?:can ?not|can't|could ?n(?:o|')t|unable|fail|no such|missing|error loading|not (?:found|available|installed))"

@@ -7,7 +7,6 @@ these requirements are followed here, and the resolver never gets to see a URL t
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from envbuilder import config_values as values
@@ -16,6 +15,7 @@ from envbuilder.bounds import applies, parsed
 from envbuilder.config import Git, Local
 from envbuilder.members import has_hidden
 from envbuilder.names import normalized
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

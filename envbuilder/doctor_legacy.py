@@ -9,13 +9,14 @@ import json
 import os
 from os.path import expanduser, join
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder.health import Answer, NotApplicable, Trouble
 from envbuilder.names import normalized
 from envbuilder.notice import HEAD
 from envbuilder.planning import counted
 from envbuilder.registry import FOREIGN, MANAGER, is_manager
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,12 +8,13 @@ anchors, aliases, merge keys, tags, and anything over the limits below.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from envbuilder.classes import dataclass, field
 from envbuilder.errors import ConfigError, Place, Problem
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

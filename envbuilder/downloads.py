@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import fs
 from envbuilder.classes import dataclass
 from envbuilder.digest import hasher
 from envbuilder.errors import CacheError
 from envbuilder.process import is_ending
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import surgery
 from envbuilder.classes import replace
@@ -17,6 +17,7 @@ from envbuilder.document import Mapping, Scalar, Sequence, parse, shown
 from envbuilder.errors import ConfigError, Place, Problem, UsageError
 from envbuilder.names import nearest, normalized
 from envbuilder.spans import Unreadable
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

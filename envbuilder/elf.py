@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO
+
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

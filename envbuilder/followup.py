@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import time
 from os.path import dirname, isdir, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs, process
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from os.path import basename, dirname, isabs, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import __version__, blanks, cluster
 from envbuilder.blanks import Block
 from envbuilder.errors import ProfileError
 from envbuilder.paths import CONFIG_NAME, lock_name, template
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

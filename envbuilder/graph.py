@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import store
 from envbuilder.bounds import Bound, applies, parsed
@@ -11,6 +10,7 @@ from envbuilder.classes import dataclass
 from envbuilder.errors import UsageError
 from envbuilder.names import nearest, normalized
 from envbuilder.revision import manifest_of
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,11 +10,11 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from envbuilder.errors import UsageError
 from envbuilder.process import redact
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,12 +10,13 @@ import json
 import os
 from glob import escape, glob
 from os.path import basename, dirname, exists, isfile, join, relpath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import __version__, _ray
 from envbuilder.digest import sha256_bytes
 from envbuilder.engines import GUARD_ENTRY
 from envbuilder.paths import FORMAT, HOOK, Layout
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.answer import Answer, Question, Unsolvable, ask, requirements_of, requirers
 from envbuilder.bounds import Bound, applies, parsed
 from envbuilder.classes import dataclass, replace
 from envbuilder.stubs import without_bounds
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -7,12 +7,12 @@ told. What was made for `VPM_ENV_WITHOUT` is noted in the home's cache, where th
 from __future__ import annotations
 
 from os.path import dirname, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
 from envbuilder.errors import UsageError
 from envbuilder.names import listed, nearest, normalized
 from envbuilder.revision import revision
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.variant import Kitchen, make
 
 if TYPE_CHECKING:

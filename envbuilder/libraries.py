@@ -7,10 +7,10 @@ extension module, and is needed by none, is therefore no finding as long as some
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.abi import severity_of, some
 from envbuilder.subject import WARNING
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from os.path import basename, isdir, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import overlay
 from envbuilder import profile as profiles
 from envbuilder.errors import UsageError
 from envbuilder.overlay import LEASE
 from envbuilder.process import redact
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,13 @@ is blamed.
 from __future__ import annotations
 
 from os.path import dirname, join
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from envbuilder import build, bytecode, fs, process, protocol, store, unpack
+from envbuilder import bytecode, compiling, fs, process, protocol, store, unpack
 from envbuilder.digest import spelled
 from envbuilder.errors import SystemRefusal, VpmError
 from envbuilder.package import Package
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ def _unpacked(order: Order, scratch: str) -> Raw | tuple[Order, VpmError]:
 def _finished(share: Sequence[Raw], base: Base) -> dict[str, Result]:
     """Compile and describe packages: order's digest → package, or the error in its place."""
     try:
-        made = build.compile_trees([join(raw.target, "lib") for raw in share], base=base)
+        made = compiling.compile_trees([join(raw.target, "lib") for raw in share], base=base)
     except SystemRefusal:
         raise
     except VpmError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from os.path import join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs, overlay, trash
 from envbuilder import profile as profiles
@@ -13,6 +12,7 @@ from envbuilder.classes import dataclass, field
 from envbuilder.contexts import contextmanager
 from envbuilder.errors import ProfileError, SystemRefusal, VpmError
 from envbuilder.scope import Options, Scope, scope
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

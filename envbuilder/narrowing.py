@@ -7,7 +7,7 @@ things, a cause of `k` takes k * (ceil(log2(n)) + 1) checks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,11 +14,11 @@ import re
 import time
 from glob import glob
 from os.path import basename, dirname, exists, join, realpath
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import profile as profiles
 from envbuilder.overlay import LEASE
 from envbuilder.paths import HOOK
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

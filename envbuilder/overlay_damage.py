@@ -77,13 +77,6 @@ def against_parts(
     return found
 
 
-def is_as_made(layout: Layout, base_key: str, digest: str, manifest: Manifest, parts: tuple[Part, ...]) -> bool:
-    """Tell whether an overlay that has its manifest need not be made again."""
-    return overlay.read(layout.overlay(base_key, digest)) is not None and not (
-        against_parts(layout, base_key, digest, manifest, parts).wrong
-    )
-
-
 class _Comparison:
     """One look at one overlay."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from os.path import isfile, join, lexists
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.damage import misplaced_rights
 from envbuilder.digest import RECORD_LIMIT, read_bytes, read_sealed, sha256_file
 from envbuilder.farm import link_text
 from envbuilder.skeleton import LIST
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,11 @@ Files are compared only where two sides meet, so a set without collisions costs 
 from __future__ import annotations
 
 from os.path import basename
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.base_files import NAMESPACE, REGULAR
 from envbuilder.digest import sha256_file
 from envbuilder.subject import ERROR, WARNING, import_name, is_init, top_name
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from itertools import groupby
 from os.path import join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import bytecode, fs, overlay, protocol, sourcing, store, swapping
 from envbuilder import lock as locks
@@ -23,6 +22,7 @@ from envbuilder.errors import BaseError, PackageError, SeveralErrors, SourceErro
 from envbuilder.package import SHORT
 from envbuilder.package_damage import COMPILE, DROP, FETCH, NAME, RIGHTS
 from envbuilder.rebuilding import job_of
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.unloading import unload
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ _IN_PLACE: dict[str, tuple[str, Callable[[Mending, Wrong], None]]] = {
 
 def _compile(mending: Mending, root: str, soabi: str) -> None:
     """Compile for one ABI what is not as it was compiled; without its interpreter the bytecode goes, and its list."""
-    from envbuilder import build, unpack
+    from envbuilder import compiling, unpack
 
     base = next((base for base in _bases(mending) if base.soabi == soabi), None)
     fs.write_plain(join(root, bytecode.UNDERWAY + soabi), b"")
@@ -109,7 +109,7 @@ def _compile(mending: Mending, root: str, soabi: str) -> None:
     if base is None:
         fs.remove(join(root, bytecode.MARK + soabi))
     else:
-        made = build.compile_tree(join(root, "lib"), base=base)
+        made = compiling.compile_tree(join(root, "lib"), base=base)
         unpack.settle(root)
         fs.sync_tree(root)
         bytecode.note(root, soabi, made, synced=True)

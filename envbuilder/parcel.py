@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from os.path import dirname, join
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import fs, label, packing_list
 from envbuilder.digest import RECORD_LIMIT, hasher
 from envbuilder.errors import PackageError
 from envbuilder.notation import dumps
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.wrapping import BLOCK, Unsound, Unwrapped, wrapped
 
 if TYPE_CHECKING:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from envbuilder.document import has_hidden
 from envbuilder.engines import is_plugin_group
 from envbuilder.subject import ERROR, WARNING
 from envbuilder.targets import Missing, parse
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

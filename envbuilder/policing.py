@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import addresses, indexes
 from envbuilder.config import Git, Local, PyPI
@@ -13,6 +12,7 @@ from envbuilder.errors import Breach, Place, PolicyError, ResolutionError
 from envbuilder.origins import origins
 from envbuilder.policy import of_machine, rules_of
 from envbuilder.process import redact
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -10,13 +10,13 @@ import os
 import re
 import stat
 from os.path import dirname
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import addresses
 from envbuilder.config_fields import Fields
 from envbuilder.document import MAX_BYTES, Mapping, parse
 from envbuilder.errors import ConfigError, Place, Problem
 from envbuilder.paths import policy_files
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,12 +10,13 @@ import json
 import re
 import signal
 from os.path import dirname, join
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import fs, process
 from envbuilder.classes import dataclass
 from envbuilder.devices import missing_device
 from envbuilder.manifest import ProbeResult
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

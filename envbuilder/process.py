@@ -7,10 +7,11 @@ import os
 import re
 import signal
 import time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NoReturn
 
 from envbuilder.contexts import contextmanager, suppress
 from envbuilder.errors import CommandFailed
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import subprocess

@@ -10,13 +10,13 @@ import os
 import shlex
 import sys
 from os.path import abspath, basename, dirname, expanduser, isdir, islink, join, lexists, relpath
-from typing import NamedTuple
 
 from envbuilder import fs
 from envbuilder.engines import ENGINE_DISTRIBUTIONS, ENGINES
 from envbuilder.errors import UsageError
 from envbuilder.names import is_name, normalized
 from envbuilder.paths import template_path
+from envbuilder.tuples import NamedTuple
 
 LONGEST_NAME = 64
 

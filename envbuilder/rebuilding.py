@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from envbuilder import flocks, fs, overlay, policing, sourcing
 from envbuilder import lock as locks
 from envbuilder import profile as profiles
-from envbuilder.assembly import fill, link
+from envbuilder.assembly import fill, is_as_made, link
 from envbuilder.base import describe
 from envbuilder.caching import pulled_from
 from envbuilder.checks import accepts
@@ -16,7 +16,6 @@ from envbuilder.composition import parts_of
 from envbuilder.config import read_kept
 from envbuilder.errors import ProfileError
 from envbuilder.job import Job, Request
-from envbuilder.overlay_damage import is_as_made
 from envbuilder.preparation import prepared
 from envbuilder.unloading import unload
 
@@ -89,6 +88,6 @@ def _remake(job: Job, generation: Generation, lock: Lock) -> None:
     path = job.layout.overlay(job.base.key, manifest.digest)
     lock_path = job.layout.overlay_lock(job.base.key, manifest.digest)
     with flocks.locked(lock_path, wait=job.env.lock_wait, on_wait=job.report.waiting):
-        if not is_as_made(job.layout, job.base.key, manifest.digest, manifest, parts):  # who held the lock may have
+        if not is_as_made(job, manifest, parts):  # who held the lock may have
             link(job.layout, job.base, job.env, parts, path)
             overlay.seal(path, manifest)

@@ -12,10 +12,10 @@ import posixpath
 import re
 import stat
 from os.path import join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.digest import digest_file
 from envbuilder.errors import PackageError
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -6,7 +6,6 @@ Data: what `gc` spares, seen from the other end.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import disposal, gc, overlay, store
 from envbuilder import profile as profiles
@@ -15,6 +14,7 @@ from envbuilder.errors import UsageError
 from envbuilder.ledger import Ledger
 from envbuilder.names import nearest
 from envbuilder.occupants import occupants
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NoReturn
 
 from envbuilder import flocks, overlay, process
 from envbuilder.base import describe
@@ -11,6 +11,7 @@ from envbuilder.errors import ProfileError, UsageError
 from envbuilder.scope import profile_of
 from envbuilder.status import drifted
 from envbuilder.switching import chosen
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,13 +10,13 @@ import errno
 import os
 import re
 from os.path import dirname, exists
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import fs
 from envbuilder.contexts import contextmanager
 from envbuilder.errors import NoRoom, SystemRefusal
 from envbuilder.mounts import mount_of
 from envbuilder.planning import size_text
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

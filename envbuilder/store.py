@@ -216,10 +216,10 @@ def _complete(package: Package, base: Base, layout: Layout) -> None:
         if os.path.islink(root):
             return
         if not isfile(join(root, f"{COMPILED}{base.soabi}")):
-            from envbuilder import build, bytecode, unpack  # a package is compiled once for each Python
+            from envbuilder import bytecode, compiling, unpack  # a package is compiled once for each Python
 
             fs.write_plain(join(root, bytecode.UNDERWAY + base.soabi), b"")
-            made = build.compile_tree(join(root, "lib"), base=base)
+            made = compiling.compile_tree(join(root, "lib"), base=base)
             unpack.settle(root)
             fs.sync_tree(root)  # bytecode that a power cut tore is bytecode that nobody checks
             bytecode.note(root, base.soabi, made, synced=True)

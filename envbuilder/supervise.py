@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import events, process
 from envbuilder.confidential import secrets_of
@@ -24,6 +23,7 @@ from envbuilder.running import enter, in_set
 from envbuilder.server import Server
 from envbuilder.signals import Signals, StoppedError
 from envbuilder.trial import Trial, Watch
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 from envbuilder.verdict import ALONE, BACK, MOVED, Verdict, acquit, clear, condemn
 
 if TYPE_CHECKING:

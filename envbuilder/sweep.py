@@ -7,7 +7,6 @@ import os
 import time
 from contextlib import nullcontext
 from os.path import isfile
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import disposal, flocks, fs, going, overlay, protocol, store, trash
 from envbuilder import profile as profiles
@@ -17,6 +16,7 @@ from envbuilder.errors import Busy, NoLocks, ProfileError
 from envbuilder.gc import Policy
 from envbuilder.going import Going
 from envbuilder.planning import counted, size_text
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

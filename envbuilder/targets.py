@@ -10,10 +10,10 @@ import os
 import re
 import warnings
 from os.path import basename, isdir, isfile, join
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.names import nearest
 from envbuilder.subject import import_name, module_name
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -7,7 +7,6 @@ points to such a set, so it lies there as long as a process holds its lease, and
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import flocks, overlay, store, stubs
 from envbuilder.assembly import link
@@ -16,6 +15,7 @@ from envbuilder.closure import Closure, Offer, Requirements, Unmet
 from envbuilder.composition import composed
 from envbuilder.errors import ProfileError
 from envbuilder.revision import manifest_of
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,11 +7,11 @@ is gone back to is the control: where it fails in the same way, it was not the s
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import profile as profiles
 from envbuilder.errors import ProfileError, VpmError
 from envbuilder.switching import ensure, is_sound, mark, rollback_order
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

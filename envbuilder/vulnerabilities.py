@@ -11,12 +11,13 @@ import os
 import sys
 from importlib.util import find_spec
 from os.path import isfile, join
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import fs, process, store
 from envbuilder.errors import PackageError
 from envbuilder.health import ERROR, Answer, NotApplicable, Trouble
 from envbuilder.planning import counted
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

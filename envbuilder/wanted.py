@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from os.path import abspath, basename, exists, isabs, isdir, join, relpath
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder.config_values import is_archive
 from envbuilder.document import shown
 from envbuilder.errors import UsageError
 from envbuilder.names import is_name, normalized
 from envbuilder.process import without_credentials
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,12 +7,13 @@ put them there.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from envbuilder.classes import dataclass
 from envbuilder.manifest import Manifest
 from envbuilder.package import Package
 from envbuilder.shapes import NUMBER, TEXT, TRUTH, WHOLE, fits
+from envbuilder.tuples import NamedTuple
 
 FORMAT = 1
 _FINDING: dict[str, Any] = dict.fromkeys(

@@ -13,12 +13,13 @@ import os
 import posixpath
 import re
 from os.path import abspath, dirname, isfile, join, realpath, relpath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from envbuilder import __version__, fs, paths
 from envbuilder.digest import digest_file
 from envbuilder.engines import SCRIPT_GROUPS
 from envbuilder.record import UNHASHED, is_bytecode, refuse, walk
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from os.path import dirname, isfile
-from typing import TYPE_CHECKING, NamedTuple
 
 from envbuilder import config, flocks, fs, halves
 from envbuilder.errors import ConfigError, Place, Problem
+from envbuilder.tuples import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import homes
 import kit
 import pytest
 
-from envbuilder import build
+from envbuilder import compiling
 
 SCRIPT = kit.ROOT / "envbuilder" / "_compile.py"
 
@@ -139,9 +139,9 @@ def test_some_folders_are_compiled_by_one_start_and_told_apart(tmp_path: Path) -
             (lib / path).write_text(f"value = {str(lib / path)!r}\n")
     facts = homes.described(kit.describe(Path(sys.executable), kind="venv"))
 
-    made = build.compile_trees([str(lib) for lib in libs], base=facts)
+    made = compiling.compile_trees([str(lib) for lib in libs], base=facts)
 
     assert [len(tree) for tree in made] == [2, 0, 0, 1]
-    assert made == [build.compile_tree(str(lib), base=facts) for lib in libs]
+    assert made == [compiling.compile_tree(str(lib), base=facts) for lib in libs]
     for lib, tree in zip(libs, made, strict=True):
         assert {path: hashlib.sha256((lib / path).read_bytes()).hexdigest() for path in tree} == tree
