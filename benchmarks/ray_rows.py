@@ -140,6 +140,7 @@ class Firsts:
             turn.reverse()
         for measure in turn:
             measure()
+        time.sleep(REST)
         self.unpacking.append(self._literal(asked, folder / digest).seconds())
 
     def _ours(self, digest: str) -> None:

@@ -69,6 +69,7 @@ class Node:
     def __init__(self) -> None:
         self._leases: dict[str, int] = {}
         self._locks: dict[str, Any] = {}
+        self._tried: set[tuple[Any, ...]] = set()
 
     @staticmethod
     def validate(runtime_env: Mapping[str, Any]) -> None:
@@ -90,7 +91,7 @@ class Node:
         asked = _field().require_resolved(_field().require_possible(runtime_env))
         async with self._locks.setdefault(asked.digest, asyncio.Lock()):
             if asked.digest not in self._leases:
-                self._leases[asked.digest] = await _had(asked, context, limit_of(runtime_env))
+                self._leases[asked.digest] = await _had(asked, context, limit_of(runtime_env), self._tried)
         return SIZE
 
     def modify_context(self, uris: Sequence[str], runtime_env: Mapping[str, Any], context: Any, logger: Any) -> None:  # noqa: ARG002 (Ray's)
@@ -116,13 +117,13 @@ def limit_of(runtime_env: Mapping[str, Any]) -> float | None:
     return None if seconds == -1 else max(TIMEOUT, seconds)
 
 
-async def _had(asked: Any, context: Any, limit: float | None) -> int:
+async def _had(asked: Any, context: Any, limit: float | None, tried: set[tuple[Any, ...]]) -> int:
     """Let a thread have the set; what it started ends when nobody waits for that any more."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
     calls, own = Calls(limit), ThreadPoolExecutor(1)  # a cache that is silent keeps only those waiting who need it
-    work = asyncio.get_running_loop().run_in_executor(own, _have, calls, asked, context)
+    work = asyncio.get_running_loop().run_in_executor(own, _have, calls, asked, context, tried)
     own.shutdown(wait=False)
     try:
         return await asyncio.shield(work)
@@ -137,22 +138,40 @@ def _give_back(work: Any) -> None:
         os.close(work.result())
 
 
-def _have(calls: Calls, asked: Any, context: Any) -> int:
-    """Return the lease of a set that is here, or comes from a cache, and that a worker would get."""
+def _have(calls: Calls, asked: Any, context: Any, tried: set[tuple[Any, ...]]) -> int:
+    """Return the lease of a set that is here, or comes from a cache, and that a worker would get.
+
+    Whether it would get it is tried, unless the set has just been made for this base, and a worker of this kind was
+    `tried` before: Python's start takes a tenth of the time that a node needs for a new set.
+    """
     path = f"{HOME}/overlays/{BASE_KEY}/{asked.digest}"
-    is_here = os.path.exists(f"{path}/overlay.json")
+    kind, is_here = _kind_of(context), os.path.exists(f"{path}/overlay.json")
     damage = _damage(path) if is_here else ""
-    if damage or not is_here:
+    is_new = bool(damage) or not is_here
+    if is_new:
         _pull(calls, asked, damage)
     lease: int | None = importlib.import_module("_vpm_env.activate").leased(path)
     if lease is None:
         raise FailedError(f"nobody can hold `{path}/.lease`: gc has it, or the set is damaged")
     try:
-        _try(calls, path, context)
+        if not is_new or kind not in tried:
+            _try(calls, path, context)
     except BaseException:
         os.close(lease)
         raise
+    tried.add(kind)
     return lease
+
+
+def _kind_of(context: Any) -> tuple[Any, ...]:
+    """Say what a worker is, but for its set: its Python, its variables, and the state of what the base has beside us.
+
+    A folder is another as soon as a file of it comes, goes or is replaced: the hook's, or a distribution.
+    """
+    own = os.path.dirname(os.path.abspath(__file__))
+    states = [os.stat(folder).st_mtime_ns for folder in (own, os.path.dirname(own))]
+    variables = sorted(one for one in context.env_vars.items() if one[0] not in OURS)
+    return (context.py_executable, *variables, *states)
 
 
 def _damage(path: str) -> str:

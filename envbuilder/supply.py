@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from os.path import join
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from envbuilder import entrance, flocks, fs, parcel
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
     from envbuilder.paths import Layout
     from envbuilder.report import Reporter
     from envbuilder.waybill import Card
+
+
+_SMALL = 1 << 20
+"""Bytes of a package that asks the system for more, and more often, than it computes."""
+_ONE_SMALL = Lock()
+"""Held while a small package is unpacked: several at once hand Python to and fro more often than they gain by it."""
 
 
 def orders_of(cards: Sequence[Card], depot: Depot, layout: Layout, *, startup_allowed: Collection[str]) -> list[Order]:
@@ -91,7 +99,8 @@ def _stage(card: Card, depot: Depot, layout: Layout, target: str, startup_allowe
     with flocks.locked(join(layout.flocks, f"store-{sha256[:32]}.lock")):  # a build may be about to fetch the same
         depot.bucket.fetch(card.path, fetched, sha256=sha256, size=card.parcel.size)
         try:
-            made = parcel.unpack(fetched, target, card.record)
+            with _ONE_SMALL if card.record["size"] < _SMALL else nullcontext():
+                made = parcel.unpack(fetched, target, card.record)
         finally:
             fs.remove(fetched)
     entrance.require_fit(made, target, startup_allowed=startup_allowed)

@@ -329,6 +329,42 @@ def test_a_python_of_several_words_is_tried_as_ray_starts_it(place: Place) -> No
     assert told["failed"] == ""
 
 
+def test_a_kind_of_worker_is_tried_once_for_sets_that_are_new_and_always_for_one_that_was_here(place: Place) -> None:
+    starts = place.folder / "starts"
+    worker = place.folder / "worker"
+    worker.write_text(f'#!/bin/sh\necho >> {starts}\nexec {place.rig.base.python} "$@"\n')
+    worker.chmod(0o755)
+    aside, there = place.folder / "taken", str(place.overlay)
+    (place.folder / "aside").write_text(json.dumps([str(aside), there]))
+    code = f"""
+context.py_executable = {str(worker)!r}
+os.environ["VPM_ENV_CACHES"] = "file:///c"
+counts = []
+
+def have(is_new):
+    if is_new:
+        os.rename({there!r}, {str(aside)!r})
+    (uri,) = asyncio.run(created({place.digest!r}))
+    node.delete_uri(uri, None)
+    counts.append(len(open({str(starts)!r}).readlines()))
+
+for is_new in (True, True, False, True):
+    have(is_new)
+context.env_vars["OTHER"] = "1"
+have(True)
+have(True)
+os.mkdir(os.path.join(os.path.dirname(os.path.dirname(ray_node.__file__)), "other-1.0.dist-info"))
+have(True)
+have(True)
+tell(counts=counts)
+"""
+    told = place.agent(code)
+    (place.rig.base.purelib / "other-1.0.dist-info").rmdir()
+
+    assert told["counts"] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert len(place.calls) == 7
+
+
 def test_without_any_cache_a_node_says_so(place: Place) -> None:
     place.take_away()
     told = place.agent(f"tell(failed=failure(lambda: asyncio.run(created({place.digest!r}))))")
