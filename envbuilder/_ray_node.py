@@ -169,7 +169,7 @@ def _kind_of(context: Any) -> tuple[Any, ...]:
     A folder is another as soon as a file of it comes, goes or is replaced: the hook's, or a distribution.
     """
     own = os.path.dirname(os.path.abspath(__file__))
-    states = [os.stat(folder).st_mtime_ns for folder in (own, os.path.dirname(own))]
+    states = [os.path.exists(folder) and os.stat(folder).st_mtime_ns for folder in (own, os.path.dirname(own))]
     variables = sorted(one for one in context.env_vars.items() if one[0] not in OURS)
     return (context.py_executable, *variables, *states)
 

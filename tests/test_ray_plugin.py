@@ -356,13 +356,17 @@ have(True)
 os.mkdir(os.path.join(os.path.dirname(os.path.dirname(ray_node.__file__)), "other-1.0.dist-info"))
 have(True)
 have(True)
-tell(counts=counts)
+own = os.path.dirname(ray_node.__file__)
+os.rename(own, own + ".away")
+tell(counts=counts, failed=failure(lambda: have(True)))
+os.rename(own + ".away", own)
 """
     told = place.agent(code)
     (place.rig.base.purelib / "other-1.0.dist-info").rmdir()
 
     assert told["counts"] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert len(place.calls) == 7
+    assert told["failed"].startswith(f"FailedError: workers would not have the set {place.digest[:12]} here: ")
+    assert len(place.calls) == 8
 
 
 def test_without_any_cache_a_node_says_so(place: Place) -> None:
