@@ -37,6 +37,8 @@ SIZE = 1 << 40
 
 What Ray lets go of costs it a lease, and no file.
 """
+MOST_KINDS = 1000
+"""Kinds of workers that are remembered: an agent lives for months, and each job may have variables of its own."""
 LAST_LINES, MOST_LINES = 5, 40
 """How many of a command's last lines say why it failed, where none begins an error, and how many where one does."""
 MARK = "vpm-env found:"
@@ -159,6 +161,8 @@ def _have(calls: Calls, asked: Any, context: Any, tried: set[tuple[Any, ...]]) -
     except BaseException:
         os.close(lease)
         raise
+    if len(tried) >= MOST_KINDS:
+        tried.clear()
     tried.add(kind)
     return lease
 

@@ -356,6 +356,11 @@ have(True)
 os.mkdir(os.path.join(os.path.dirname(os.path.dirname(ray_node.__file__)), "other-1.0.dist-info"))
 have(True)
 have(True)
+ray_node.MOST_KINDS = 1
+context.env_vars["OTHER"] = "2"
+have(True)
+context.env_vars["OTHER"] = "1"
+have(True)
 own = os.path.dirname(ray_node.__file__)
 os.rename(own, own + ".away")
 tell(counts=counts, failed=failure(lambda: have(True)))
@@ -364,9 +369,9 @@ os.rename(own + ".away", own)
     told = place.agent(code)
     (place.rig.base.purelib / "other-1.0.dist-info").rmdir()
 
-    assert told["counts"] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert told["counts"] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 6]
     assert told["failed"].startswith(f"FailedError: workers would not have the set {place.digest[:12]} here: ")
-    assert len(place.calls) == 8
+    assert len(place.calls) == 10
 
 
 def test_without_any_cache_a_node_says_so(place: Place) -> None:
